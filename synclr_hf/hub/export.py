@@ -1,0 +1,129 @@
+"""Writes an encoder so that it loads everywhere: weights, configuration, image processor, remote code, card."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+from transformers import BitImageProcessorPil
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
+
+import synclr_hf.models
+from synclr_hf.errors import UserInputError
+from synclr_hf.models import SynCLRModel
+from synclr_hf.training import SynCLRForPreTraining
+
+REMOTE_CODE = ("configuration_synclr.py", "modeling_synclr.py")
+AUTO_MAP = {"AutoConfig": "configuration_synclr.SynCLRConfig", "AutoModel": "modeling_synclr.SynCLRModel"}
+WEIGHTS = ("teacher", "student")
+
+CARD = """---
+{metadata}
+---
+# {name}
+
+A vision transformer (patches of {patch_size} px, {image_size} px pictures, {layers} layers, width {hidden_size})
+that learned from generated pictures alone, by SynCLR (Tian et al., [arXiv 2312.17742](https://arxiv.org/abs/2312.17742)).
+These are the weights of the {weights}.
+
+```python
+from transformers import AutoImageProcessor, AutoModel
+
+model = AutoModel.from_pretrained("{name}", trust_remote_code=True)  # or: import synclr_hf
+processor = AutoImageProcessor.from_pretrained("{name}", backend="pil")
+features = model(**processor(image, return_tensors="pt")).pooler_output  # (1, {hidden_size})
+```
+
+## Training data
+
+{data}
+
+## Results
+
+{results}
+
+## What was not checked
+
+Bias, safety and fitness for any use beyond the results above were not checked. The terms of the models that wrote the
+captions and drew the pictures apply to what was learned from them.
+"""
+
+
+def image_processor(image_size: int) -> BitImageProcessorPil:
+    """Make the processor of an encoder: bicubic to the short side, centre crop, ImageNet mean and deviation."""
+    return BitImageProcessorPil(
+        size={"shortest_edge": image_size},
+        crop_size={"height": image_size, "width": image_size},
+        resample=PILImageResampling.BICUBIC,
+        image_mean=IMAGENET_DEFAULT_MEAN,
+        image_std=IMAGENET_DEFAULT_STD,
+    )
+
+
+def export_encoder(
+    pretraining_dir: Path | str,
+    output_dir: Path | str,
+    *,
+    weights: str = "teacher",
+    data: str = "Not stated.",
+    results: str = "None yet.",
+) -> Path:
+    """Write the encoder of a saved pre-training model to a folder that `AutoModel.from_pretrained` reads.
+
+    Args:
+        pretraining_dir: folder of a saved `SynCLRForPreTraining`.
+        output_dir: folder to write; replaced as a whole, so that a killed export leaves no half of one.
+        weights: `teacher` (the moving average, default) or `student`.
+        data: what it learned from, for the card.
+        results: measured results, for the card.
+
+    Raises:
+        UserInputError: if `weights` is neither.
+    """
+    if weights not in WEIGHTS:
+        raise UserInputError(f"weights '{weights}'; allowed: {', '.join(WEIGHTS)}; type --weights teacher")
+    pretraining = SynCLRForPreTraining.from_pretrained(pretraining_dir)
+    encoder: SynCLRModel = pretraining.synclr if weights == "teacher" else pretraining.student
+    encoder.config.drop_path_rate = 0.0
+    encoder.config.auto_map = dict(AUTO_MAP)
+    encoder.config.architectures = ["SynCLRModel"]
+    output_dir = Path(output_dir)
+    unfinished = output_dir.with_name(f".{output_dir.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    encoder.save_pretrained(unfinished)
+    image_processor(encoder.config.image_size).save_pretrained(unfinished)
+    for name in REMOTE_CODE:
+        shutil.copyfile(Path(synclr_hf.models.__file__).parent / name, unfinished / name)
+    (unfinished / "README.md").write_text(model_card(encoder, output_dir.name, weights, data, results))
+    shutil.rmtree(output_dir, ignore_errors=True)
+    unfinished.rename(output_dir)
+    return output_dir
+
+
+def model_card(encoder: SynCLRModel, name: str, weights: str, data: str, results: str) -> str:
+    """Fill the card of an encoder."""
+    metadata: dict[str, Any] = {
+        "license": "apache-2.0",
+        "library_name": "transformers",
+        "pipeline_tag": "image-feature-extraction",
+        "tags": ["synclr", "synthetic-data", "self-supervised"],
+    }
+    config = encoder.config
+    return str(
+        ModelCard(
+            CARD.format(
+                metadata=ModelCardData(**metadata).to_yaml(),
+                name=name,
+                patch_size=config.patch_size,
+                image_size=config.image_size,
+                layers=config.num_hidden_layers,
+                hidden_size=config.hidden_size,
+                weights={"teacher": "EMA teacher", "student": "student"}[weights],
+                data=data,
+                results=results,
+            )
+        )
+    )

@@ -1,0 +1,47 @@
+"""What an objective is: heads, targets from the teacher, a loss with named parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+Batch = dict[str, Any]
+
+
+@dataclass
+class Features:
+    """What an encoder makes of one stream of crops: `cls` `(B, D)` and `patches` `(B, P, D)`, after the final norm."""
+
+    cls: torch.Tensor
+    patches: torch.Tensor
+
+
+class Objective(nn.Module):
+    """A term of the loss with its own student and teacher heads; knows tensors, not the Trainer.
+
+    Subclasses set `requires`, the forward passes they need: `global`, `local` and `masked` student crops, `teacher`.
+    """
+
+    requires: frozenset[str] = frozenset()
+
+    def teacher_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Return (student head, teacher head) pairs: the second of each follows the first by moving average."""
+        return []
+
+    def targets(self, teacher: Features, batch: Batch, step: int = 0, total_steps: int = 1) -> dict[str, torch.Tensor]:
+        """Turn teacher features of the global crops into targets, gathered over processes, without gradient."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        student: dict[str, Features],
+        targets: dict[str, torch.Tensor],
+        batch: Batch,
+        step: int = 0,
+        total_steps: int = 1,
+    ) -> dict[str, torch.Tensor]:
+        """Return `{"loss": scalar, ...named scalars}` from student features of the streams `global`, `local`."""
+        raise NotImplementedError

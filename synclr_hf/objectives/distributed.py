@@ -1,0 +1,57 @@
+"""Collectives that do nothing on one process, so that the objectives read the same on one or many."""
+
+from __future__ import annotations
+
+import torch
+from torch import distributed
+
+
+def world_size() -> int:
+    """Return the number of processes."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+@torch.no_grad()
+def gather_rows(rows: torch.Tensor) -> torch.Tensor:
+    """Concatenate `(N, ...)` of every process in rank order to `(world N, ...)`; no gradient, N equal on all."""
+    if world_size() == 1:
+        return rows.detach()
+    gathered = [torch.empty_like(rows) for _ in range(world_size())]
+    distributed.all_gather(gathered, rows.detach().contiguous())
+    return torch.cat(gathered)
+
+
+@torch.no_grad()
+def sum_over_processes(value: torch.Tensor) -> torch.Tensor:
+    """Add up a tensor over all processes; the input is left as it is."""
+    value = value.detach().clone()
+    if world_size() > 1:
+        distributed.all_reduce(value)
+    return value
+
+
+@torch.no_grad()
+def max_over_processes(value: torch.Tensor) -> torch.Tensor:
+    """Take the element-wise maximum over all processes; the input is left as it is."""
+    value = value.detach().clone()
+    if world_size() > 1:
+        distributed.all_reduce(value, op=distributed.ReduceOp.MAX)
+    return value
+
+
+def mean_over_processes(values: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Average the `counted` entries of `values` over all processes.
+
+    Distributed training averages the gradients of the processes, so each returns its own sum times the number of
+    processes over the number of counted entries everywhere: the average over processes is the mean.
+
+    Args:
+        values: `(N,)`.
+        counted: `(N,)` bool; the other entries add nothing, also no gradient.
+
+    Returns:
+        A scalar; 0 where nothing counts anywhere.
+    """
+    total = torch.where(counted, values, torch.zeros_like(values)).sum()
+    count = sum_over_processes(counted.sum())
+    return total * world_size() / count.clamp(min=1)

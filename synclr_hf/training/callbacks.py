@@ -1,0 +1,75 @@
+"""What happens around an optimizer step: schedules, the teacher's update, the progress bar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from synclr_hf.data.progress import Progress
+
+from .arguments import SynCLRTrainingArguments
+from .schedules import cosine
+
+
+class TeacherCallback(TrainerCallback):
+    """Sets the weight decay before a step and moves the teacher after it, once an optimizer step."""
+
+    def on_step_begin(
+        self,
+        args: SynCLRTrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: torch.optim.Optimizer,
+        **kwargs: Any,
+    ) -> None:
+        """Set the weight decay of the groups that decay (paper B.1: cosine)."""
+        decay = cosine(args.weight_decay, args.weight_decay_end, state.global_step, state.max_steps)
+        for group in optimizer.param_groups:
+            if group["decayed"]:
+                group["weight_decay"] = decay
+
+    def on_optimizer_step(
+        self,
+        args: SynCLRTrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module,
+        **kwargs: Any,
+    ) -> None:
+        """Move the teacher (paper B.1: cosine from 0.994 to 1)."""
+        model = model.module if hasattr(model, "module") else model
+        model.update_teacher(cosine(args.ema_decay, args.ema_decay_end, state.global_step, state.max_steps))
+
+
+class StepProgressCallback(TrainerCallback):
+    """Shows steps, images and the last loss, and moves at least twice a second."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+
+    def on_train_begin(
+        self, args: SynCLRTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Open the bar where training (re)starts."""
+        if state.is_world_process_zero:
+            self.progress = Progress("pretraining", total=state.max_steps, unit="step")
+            self.progress.__enter__()
+            self.progress.update(state.global_step)
+
+    def on_step_end(
+        self, args: SynCLRTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Move the bar."""
+        if self.progress:
+            self.progress.update(1)
+
+    def on_train_end(
+        self, args: SynCLRTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Close the bar."""
+        if self.progress:
+            self.progress.__exit__(None, None, None)
+            self.progress = None

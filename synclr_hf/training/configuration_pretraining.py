@@ -1,0 +1,40 @@
+"""Configuration of the whole pre-training model: encoder, objectives, what the student drops."""
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+from synclr_hf.models import SynCLRConfig
+
+PAPER_OBJECTIVES: list[dict[str, Any]] = [
+    {"name": "multi_positive", "weight": 1.0},
+    {"name": "ibot", "weight": 1.0},
+]
+"""The loss of the paper: eq. 4, all weights 1."""
+
+
+@strict
+class SynCLRPreTrainingConfig(PreTrainedConfig):
+    """What `SynCLRForPreTraining` is made of.
+
+    Args:
+        encoder_config: the encoder's configuration, or its fields as a dict.
+        objectives: one dict an objective: `name`, `weight`, and the arguments of its class.
+        student_drop_path_rate: stochastic depth of the student, in [0, 1); the teacher has none. Paper: 0.1, L 0.4.
+    """
+
+    model_type = "synclr_pretraining"
+    sub_configs = {"encoder_config": SynCLRConfig}
+
+    encoder_config: dict | PreTrainedConfig | None = None
+    objectives: list[dict] | None = None
+    student_drop_path_rate: float | int = 0.0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Complete what was left out by the paper's settings."""
+        if not isinstance(self.encoder_config, SynCLRConfig):
+            self.encoder_config = SynCLRConfig(**(self.encoder_config or {}))
+        if self.objectives is None:
+            self.objectives = [dict(settings) for settings in PAPER_OBJECTIVES]
+        super().__post_init__(**kwargs)

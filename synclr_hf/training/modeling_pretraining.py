@@ -1,0 +1,165 @@
+"""Student, EMA teacher and objectives as one model that is saved whole."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from synclr_hf.models import SynCLRModel
+from synclr_hf.models.modeling_synclr import SynCLRPreTrainedModel
+from synclr_hf.objectives import Features, build_objective
+from synclr_hf.objectives.ibot import PrototypeHead
+
+from .configuration_pretraining import SynCLRPreTrainingConfig
+
+
+@dataclass
+class SynCLRForPreTrainingOutput(ModelOutput):
+    """The combined loss and its parts.
+
+    Args:
+        loss: scalar, the weighted sum over the objectives.
+        parts: name -> scalar, what the objectives told, without gradient.
+    """
+
+    loss: torch.Tensor | None = None
+    parts: dict[str, torch.Tensor] | None = None
+
+
+class SynCLRForPreTraining(PreTrainedModel):
+    """The paper's training model (3.3): a student learns to predict what its own moving average says.
+
+    `synclr` is the EMA teacher, so that `SynCLRModel.from_pretrained` reads it from a saved pre-training model.
+    The union of the objectives' `requires` decides which forward passes run; the teacher sees unmasked crops only.
+    """
+
+    config: SynCLRPreTrainingConfig
+    base_model_prefix = "synclr"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False
+    _no_split_modules = ["SynCLREmbeddings", "SynCLRLayer"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: SynCLRPreTrainingConfig) -> None:
+        super().__init__(config)
+        student_config = copy.deepcopy(config.encoder_config)
+        student_config.drop_path_rate = config.student_drop_path_rate
+        self.synclr = SynCLRModel(config.encoder_config)
+        self.student = SynCLRModel(student_config)
+        hidden_size = config.encoder_config.hidden_size
+        self.objectives = nn.ModuleDict(
+            {settings["name"]: build_objective(settings, hidden_size) for settings in config.objectives}
+        )
+        self.requires = frozenset().union(*(objective.requires for objective in self.objectives.values()))
+        self.post_init()
+        self.copy_student_to_teacher()
+        for _, teacher in self.teacher_pairs():
+            teacher.requires_grad_(False)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, PrototypeHead):
+            bound = module.weight_v.shape[1] ** -0.5
+            init.uniform_(module.weight_v, -bound, bound)
+            init.ones_(module.weight_g)
+        else:
+            SynCLRPreTrainedModel._init_weights(self.synclr, module)
+
+    def teacher_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Return every (student, teacher) pair of modules: the encoder and the heads of the objectives."""
+        heads = [pair for objective in self.objectives.values() for pair in objective.teacher_pairs()]
+        return [(self.student, self.synclr), *heads]
+
+    @torch.no_grad()
+    def copy_student_to_teacher(self) -> None:
+        """Start the teacher as an exact copy of the student."""
+        for student, teacher in self.teacher_pairs():
+            for source, target in zip(student.parameters(), teacher.parameters(), strict=True):
+                target.copy_(source)
+
+    @torch.no_grad()
+    def update_teacher(self, decay: float) -> None:
+        """Move the teacher: `decay * teacher + (1 - decay) * student` (paper 3.3), once an optimizer step."""
+        pairs = self.teacher_pairs()
+        students = [parameter for student, _ in pairs for parameter in student.parameters()]
+        teachers = [parameter for _, teacher in pairs for parameter in teacher.parameters()]
+        torch._foreach_lerp_(teachers, students, 1 - decay)
+
+    def train(self, mode: bool = True) -> "SynCLRForPreTraining":
+        """Set the student's mode; the teacher stays in evaluation (the Trainer calls this in every step)."""
+        super().train(mode)
+        for _, teacher in self.teacher_pairs():
+            teacher.eval()
+        return self
+
+    @torch.no_grad()
+    def teacher_features(self, pixel_values: torch.Tensor) -> Features:
+        """Encode unmasked global crops `(V, 3, H, W)` by the teacher."""
+        tokens = self.synclr(pixel_values).last_hidden_state
+        return Features(cls=tokens[:, 0], patches=tokens[:, 1:])
+
+    def student_features(
+        self,
+        pixel_values: torch.Tensor,
+        bool_masked_pos: torch.Tensor | None,
+        local_pixel_values: torch.Tensor | None,
+    ) -> dict[str, Features]:
+        """Encode the streams that the objectives require: `global` (masked where one masks) and `local`."""
+        masks = bool_masked_pos if "masked" in self.requires else None
+        streams = {"global": self.student(pixel_values, bool_masked_pos=masks).last_hidden_state}
+        if "local" in self.requires and local_pixel_values is not None:
+            streams["local"] = self.student(local_pixel_values).last_hidden_state
+        return {name: Features(cls=tokens[:, 0], patches=tokens[:, 1:]) for name, tokens in streams.items()}
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        caption_ids: torch.Tensor,
+        image_ids: torch.Tensor,
+        view_ids: torch.Tensor,
+        bool_masked_pos: torch.Tensor | None = None,
+        local_pixel_values: torch.Tensor | None = None,
+        step: int = 0,
+        total_steps: int = 1,
+    ) -> SynCLRForPreTrainingOutput:
+        """Compute the combined loss (paper eq. 4) of one batch of this process.
+
+        Args:
+            pixel_values: `(V, 3, H, W)` float, normalised global crops.
+            caption_ids: `(V,)` int64; crops of the same caption are positives of each other.
+            image_ids: `(V,)` int64, unique a picture.
+            view_ids: `(V,)` int64, unique a crop over all processes.
+            bool_masked_pos: `(V, P)` bool, true = the student sees the mask token there.
+            local_pixel_values: `(V L, 3, h, w)` float; rows i L ... i L + L - 1 are the local crops of picture i.
+            step: optimizer steps done; drives the schedules of the objectives.
+            total_steps: optimizer steps of the whole training.
+
+        Raises:
+            ValueError: if an objective masks and the batch holds no masks.
+        """
+        if "masked" in self.requires and bool_masked_pos is None:
+            raise ValueError("these objectives need bool_masked_pos of shape (V, P); the collator makes it")
+        batch = {
+            "caption_ids": caption_ids,
+            "image_ids": image_ids,
+            "view_ids": view_ids,
+            "bool_masked_pos": bool_masked_pos,
+        }
+        teacher = self.teacher_features(pixel_values)
+        student = self.student_features(pixel_values, bool_masked_pos, local_pixel_values)
+        weights = {settings["name"]: settings.get("weight", 1.0) for settings in self.config.objectives}
+        loss, parts = pixel_values.new_zeros((), dtype=torch.float32), {}
+        for name, objective in self.objectives.items():
+            targets = objective.targets(teacher, batch, step, total_steps)
+            told = objective(student, targets, batch, step, total_steps)
+            loss = loss + weights[name] * told.pop("loss")
+            parts |= {part: value.detach() for part, value in told.items()}
+        return SynCLRForPreTrainingOutput(loss=loss, parts=parts)

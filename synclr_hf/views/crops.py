@@ -1,0 +1,62 @@
+"""Decoding and cropping: what the data loader's workers do, on uint8 and without torch's random state."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def decode(picture: Any) -> Image.Image:
+    """Turn a picture of a dataset (PIL, or `{"bytes", "path"}` as stored) into an RGB image.
+
+    Raises:
+        OSError: if the bytes are no picture, or a broken one.
+    """
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
+    source = io.BytesIO(picture["bytes"]) if picture.get("bytes") is not None else picture["path"]
+    return Image.open(source).convert("RGB")
+
+
+def random_crop_box(
+    width: int, height: int, scale: tuple[float, float], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Draw the box of a random resized crop: area in `scale` of the picture's, aspect ratio 3/4 to 4/3.
+
+    Returns:
+        (left, top, right, bottom) in pixels; a centre crop where ten draws did not fit.
+    """
+    for _ in range(10):
+        area = width * height * rng.uniform(*scale)
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+            return left, top, left + w, top + h
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def random_crop(image: Image.Image, size: int, scale: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Crop at random and resize (bicubic) to `size` x `size`; returns `(3, size, size)` uint8."""
+    box = random_crop_box(*image.size, scale, rng)
+    crop = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    return np.asarray(crop).transpose(2, 0, 1)
+
+
+def random_downsample(
+    image: Image.Image, probability: float, sizes: list[int], rng: np.random.Generator
+) -> Image.Image:
+    """With a small probability shrink the short side to one of `sizes` and enlarge again (StableRep), bilinear."""
+    if rng.random() >= probability:
+        return image
+    shrink = sizes[int(rng.integers(len(sizes)))] / min(image.size)
+    if shrink >= 1:
+        return image
+    small = image.resize([max(1, round(side * shrink)) for side in image.size], Image.Resampling.BILINEAR)
+    return small.resize(image.size, Image.Resampling.BILINEAR)
