@@ -6,6 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from synclr_hf.models import SynCLRConfig
+from synclr_hf.objectives import OBJECTIVES
 
 PAPER_OBJECTIVES: list[dict[str, Any]] = [
     {"name": "multi_positive", "weight": 1.0},
@@ -19,7 +20,7 @@ class SynCLRPreTrainingConfig(PreTrainedConfig):
     """What `SynCLRForPreTraining` is made of.
 
     Args:
-        encoder_config: the encoder's configuration, or its fields as a dict.
+        encoder_config: the encoder's configuration, or its fields as a dict; `use_mask_token` follows the objectives.
         objectives: one dict an objective: `name`, `weight`, and the arguments of its class.
         student_drop_path_rate: stochastic depth of the student, in [0, 1); the teacher has none. Paper: 0.1, L 0.4.
     """
@@ -37,4 +38,7 @@ class SynCLRPreTrainingConfig(PreTrainedConfig):
             self.encoder_config = SynCLRConfig(**(self.encoder_config or {}))
         if self.objectives is None:
             self.objectives = [dict(settings) for settings in PAPER_OBJECTIVES]
+        # An unused parameter stops distributed training, so the mask token exists only where an objective masks.
+        named = [OBJECTIVES[settings["name"]] for settings in self.objectives if settings.get("name") in OBJECTIVES]
+        self.encoder_config.use_mask_token = any("masked" in objective.requires for objective in named)
         super().__post_init__(**kwargs)

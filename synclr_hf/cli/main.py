@@ -1,0 +1,65 @@
+"""The command `synclr`: one subcommand a stage, and `run` for the whole street."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from synclr_hf.errors import UserInputError, unknown_name
+
+COMMANDS = {
+    "run": "run a whole recipe: captions, images, pre-training, evaluation, report",
+    "captions": "write captions for a list of concepts",
+    "images": "draw several pictures of every caption",
+    "pretrain": "train an encoder on the pictures",
+    "export": "write the trained encoder as a model that AutoModel loads",
+    "evaluate": "compare encoders on a labelled set of pictures by kNN and a linear probe",
+}
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def usage() -> str:
+    """Return the help text of the bare command."""
+    lines = "\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items())
+    return f"usage: synclr COMMAND [options]\n\n{lines}\n\nsynclr COMMAND --help tells the options of one."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a subcommand; a user's mistake is one line on standard error and exit status 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return
+    sys.exit(guarded(lambda: _run_command(arguments[0], arguments[1:])))
+
+
+def _run_command(name: str, arguments: list[str]) -> None:
+    if name not in COMMANDS:
+        raise unknown_name("command", name, COMMANDS, "synclr --help")
+    import_module(f"synclr_hf.cli.{name}").main(arguments)
+
+
+def guarded(action: Callable[[], None]) -> int:
+    """Do something and return the exit status; errors that a user can mend are told in one line."""
+    try:
+        action()
+    except UserInputError as error:
+        print(f"synclr: error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt as error:
+        told = str(error) or "interrupted; the same command goes on where it was"
+        print(f"\nsynclr: {told}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(
+            f"synclr: error: '{error.filename}' cannot be used: {error.strerror}; type another --output-dir, "
+            "or make room and run the same command again: what is finished is kept",
+            file=sys.stderr,
+        )
+        return EXIT_USER_ERROR
+    return 0

@@ -1,0 +1,38 @@
+"""`synclr pretrain`: train an encoder on an images set; under `accelerate launch` on many processes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from synclr_hf.cli.recipe import Recipe, load_recipe
+from synclr_hf.data.settings import settings_from
+from synclr_hf.training.stage import PretrainingConfig, pretrain
+
+
+def pretraining_config(
+    recipe: Recipe, *, images: str | None = None, output_dir: str | None = None
+) -> PretrainingConfig:
+    """Make the configuration of the stage from a recipe; its folders lie in the recipe's `output_dir`."""
+    root = Path(recipe.output_dir)
+    folders = {"images": images or str(root / "images"), "output_dir": output_dir or str(root / "pretraining")}
+    return settings_from(PretrainingConfig, {"seed": recipe.seed, **folders, **recipe.pretraining}, "pretraining")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse the options of the stage and run it."""
+    parser = argparse.ArgumentParser(prog="synclr pretrain", description=__doc__)
+    parser.add_argument(
+        "--config", default="toyworld", help="a recipe: YAML file or packaged name (default: toyworld)"
+    )
+    parser.add_argument("--images", help="folder or Hub id of the images set (default: images of the recipe's folder)")
+    parser.add_argument("--output-dir", help="folder to write (default: pretraining in the recipe's folder)")
+    parser.add_argument("--seed", type=int, help="seed of the run (default: the recipe's)")
+    parser.add_argument("overrides", nargs="*", metavar="section.entry=value", help="entries of the recipe to change")
+    options = parser.parse_args(arguments)
+    recipe = load_recipe(options.config, options.overrides)
+    if options.seed is not None:
+        recipe.seed = options.seed
+    folder = pretrain(pretraining_config(recipe, images=options.images, output_dir=options.output_dir))
+    print(f"pretraining: {folder}")

@@ -1,0 +1,100 @@
+"""Recipes: one YAML file for the whole street, one section a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from synclr_hf.data.settings import settings_from
+from synclr_hf.errors import UserInputError, unknown_name
+
+
+@dataclass
+class Recipe:
+    """A recipe as written; the stages check the entries of their sections.
+
+    Args:
+        output_dir: folder of everything that the recipe makes.
+        seed: seed of the whole run.
+        captions: entries of `CaptionsConfig`.
+        images: entries of `ImagesConfig`.
+        pretraining: entries of `PretrainingConfig`.
+        evaluation: entries of `EvaluationPlan`.
+    """
+
+    output_dir: str = "outputs/run"
+    seed: int = 0
+    captions: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, Any] = field(default_factory=dict)
+    pretraining: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what the stages could not name better."""
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
+            raise UserInputError(f"seed {self.seed!r}; allowed: a whole number; type --seed 0")
+        for name in ("captions", "images", "pretraining", "evaluation"):
+            if getattr(self, name) is None:
+                setattr(self, name, {})
+            if not isinstance(getattr(self, name), dict):
+                raise UserInputError(f"section '{name}' is {getattr(self, name)!r}; allowed: entries `name: value`")
+
+
+def packaged_recipes() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    folder = resources.files("synclr_hf.recipes")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        name: path of a YAML file, or the name of a packaged recipe.
+        overrides: `section.entry=value`, the value in YAML, e.g. `pretraining.training_arguments.max_steps=100`.
+
+    Raises:
+        UserInputError: no such recipe, not YAML, or an override that cannot be read.
+    """
+    if Path(name).suffix in (".yaml", ".yml") or "/" in name:
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not a text file"
+            raise UserInputError(
+                f"recipe '{name}' cannot be read: {reason}; allowed: a YAML file, or one of "
+                f"{', '.join(packaged_recipes())}; type synclr run {packaged_recipes()[0]}"
+            ) from error
+    elif name in packaged_recipes():
+        text = resources.files("synclr_hf.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    else:
+        raise unknown_name("recipe", name, [*packaged_recipes(), "the path of a .yaml file"], "synclr run toyworld")
+    try:
+        entries = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UserInputError(f"recipe '{name}' is not YAML: {error}") from error
+    if not isinstance(entries, dict):
+        raise UserInputError(f"recipe '{name}' holds no sections; see the packaged recipe toyworld for one")
+    for override in overrides:
+        _apply(entries, override)
+    return settings_from(Recipe, entries, "recipe")
+
+
+def _apply(entries: dict[str, Any], override: str) -> None:
+    path, sign, value = override.partition("=")
+    if not sign or not path:
+        raise UserInputError(f"'{override}' is no override; type section.entry=value, e.g. captions.num_captions=200")
+    *parents, last = path.split(".")
+    for parent in parents:
+        entries = entries.setdefault(parent, {})
+        if not isinstance(entries, dict):
+            raise UserInputError(f"'{override}': '{parent}' has no entries")
+    try:
+        entries[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserInputError(f"'{override}': the value is not YAML") from error

@@ -1,0 +1,37 @@
+"""From the entries of a recipe to a dataclass, with one-line errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from synclr_hf.errors import UserInputError, unknown_name
+
+Settings = TypeVar("Settings")
+
+
+def settings_from(cls: type[Settings], entries: Mapping[str, Any] | None, section: str) -> Settings:
+    """Build a dataclass of settings from the entries of a recipe's section.
+
+    Args:
+        cls: a dataclass.
+        entries: name -> value; `None` means no entry.
+        section: name of the section, for the errors.
+
+    Raises:
+        UserInputError: if the section is not a list of entries, or one of them is unknown or has a wrong type.
+    """
+    entries = {} if entries is None else entries
+    if not isinstance(entries, Mapping):
+        raise UserInputError(f"section '{section}' is {entries!r}; allowed: entries of the form `name: value`")
+    allowed = [field.name for field in fields(cls) if field.init]  # type: ignore[arg-type]
+    for name in entries:
+        if name not in allowed:
+            raise unknown_name(f"entry of section '{section}'", name, allowed, f"one of these under `{section}:`")
+    try:
+        return cls(**entries)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, UserInputError):
+            raise
+        raise UserInputError(f"section '{section}': {error}") from error

@@ -1,0 +1,139 @@
+"""The pre-training stage: an images set in, a saved `SynCLRForPreTraining` out; resumes where it was killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+
+from synclr_hf.data.progress import Progress
+from synclr_hf.data.reading import content_fingerprint, read_images
+from synclr_hf.data.runs import RUN_FILE, open_run_folder
+from synclr_hf.data.seeds import seed_for
+from synclr_hf.data.settings import settings_from
+from synclr_hf.data.shards import write_text
+from synclr_hf.errors import UserInputError
+from synclr_hf.views import ViewsConfig, ViewsDataset
+
+from .arguments import SynCLRTrainingArguments
+from .configuration_pretraining import SynCLRPreTrainingConfig
+from .modeling_pretraining import SynCLRForPreTraining
+from .trainer import SynCLRTrainer, last_complete_checkpoint
+
+HISTORY_FILE = "history.json"
+"""The Trainer's log, written last: a folder that holds it is finished."""
+
+
+@dataclass
+class PretrainingConfig:
+    """Everything that decides a pre-training run.
+
+    Args:
+        output_dir: folder for checkpoints, the final model and its log.
+        images: folder or Hub id of an images set.
+        seed: of weights, order, views.
+        encoder: fields of `SynCLRConfig`; `image_size` is that of the global crops, `use_mask_token` follows the
+            objectives.
+        objectives: entries of `SynCLRPreTrainingConfig.objectives`; the paper's loss when left out.
+        student_drop_path_rate: stochastic depth of the student.
+        views: fields of `ViewsConfig`.
+        training_arguments: fields of `SynCLRTrainingArguments`.
+
+    Raises:
+        UserInputError: names the entry that cannot be used, and what is allowed.
+    """
+
+    output_dir: str
+    images: str
+    seed: int = 0
+    encoder: dict[str, Any] = field(default_factory=dict)
+    objectives: list[dict[str, Any]] | None = None
+    student_drop_path_rate: float = 0.0
+    views: dict[str, Any] = field(default_factory=dict)
+    training_arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Find out early, before anything is made, whether the parts fit together."""
+        model_config = self.model_config()
+        self.views_config().check_patch_size(model_config.encoder_config.patch_size)
+        with torch.device("meta"):
+            SynCLRForPreTraining(model_config)
+
+    def views_config(self) -> ViewsConfig:
+        """Return the settings of the views."""
+        return settings_from(ViewsConfig, self.views, "views")
+
+    def model_config(self) -> SynCLRPreTrainingConfig:
+        """Return the configuration of the model."""
+        encoder = {"image_size": self.views_config().global_crop_size, **self.encoder}
+        try:
+            return SynCLRPreTrainingConfig(
+                encoder_config=encoder,
+                objectives=self.objectives,
+                student_drop_path_rate=self.student_drop_path_rate,
+            )
+        except (StrictDataclassError, TypeError, ValueError) as error:
+            reason = str(error).rpartition("ValueError:")[2] or str(error)
+            raise UserInputError(f"section 'pretraining': {reason}") from error
+
+
+def pretrain(config: PretrainingConfig) -> Path:
+    """Train, or go on where an earlier run of the same configuration stopped; a finished run is left as it is.
+
+    Returns:
+        The folder of the saved `SynCLRForPreTraining`, its log beside it.
+
+    Raises:
+        UserInputError: the images cannot be used, or the folder was made with another configuration.
+    """
+    folder = Path(config.output_dir)
+    with Progress("reading the images set"):
+        rows = read_images(config.images)
+    arguments = _arguments(config, folder)
+    is_run_folder = (Path(config.images) / RUN_FILE).is_file()
+    record = {
+        "stage": "pretrain",
+        "rows": len(rows),
+        "rows_per_shard": None,
+        "configuration": {
+            **{name: value for name, value in asdict(config).items() if name not in ("output_dir", "images")},
+            "images_fingerprint": content_fingerprint(config.images) if is_run_folder else config.images,
+        },
+    }
+    held = open_run_folder(folder, record) if arguments.process_index == 0 else contextlib.nullcontext()
+    with held:
+        if not (folder / HISTORY_FILE).is_file():
+            _train(config, arguments, rows, folder)
+    return folder
+
+
+def _arguments(config: PretrainingConfig, folder: Path) -> SynCLRTrainingArguments:
+    entries = {"report_to": "none", "save_total_limit": 1, **config.training_arguments}
+    return settings_from(
+        SynCLRTrainingArguments, {**entries, "output_dir": str(folder), "seed": config.seed}, "training_arguments"
+    )
+
+
+def _train(config: PretrainingConfig, arguments: SynCLRTrainingArguments, rows: Any, folder: Path) -> None:
+    model_config = config.model_config()
+    dataset = ViewsDataset(
+        rows, config.views_config(), patch_size=model_config.encoder_config.patch_size, seed=config.seed
+    )
+    batch = arguments.per_device_train_batch_size * arguments.world_size
+    if len(dataset) < batch:
+        raise UserInputError(
+            f"per_device_train_batch_size {arguments.per_device_train_batch_size} x {arguments.world_size} processes "
+            f"is more than the {len(dataset)} captions of {config.images}; type a smaller one or make more captions"
+        )
+    torch.manual_seed(seed_for(config.seed, "weights") % 2**32)
+    trainer = SynCLRTrainer(model=SynCLRForPreTraining(model_config), args=arguments, train_dataset=dataset)
+    checkpoint = last_complete_checkpoint(folder)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.save_model(str(folder))
+    if trainer.is_world_process_zero():
+        write_text(folder / HISTORY_FILE, json.dumps(trainer.state.log_history, indent=1) + "\n")

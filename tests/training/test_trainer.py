@@ -1,0 +1,116 @@
+"""Training for real: what is logged, what moves, and that a resumed run is the uninterrupted one."""
+
+import json
+import math
+
+import pytest
+import torch
+from tiny_pretraining import build_model
+
+from synclr_hf.errors import UserInputError
+from synclr_hf.training import SynCLRTrainer, SynCLRTrainingArguments, last_complete_checkpoint
+from synclr_hf.training.schedules import cosine
+
+
+def arguments(folder, **changes):
+    settings = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": 4,
+        "max_steps": 7,
+        "learning_rate": 1e-3,
+        "logging_steps": 1,
+        "save_steps": 4,
+        "seed": 0,
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+    }
+    return SynCLRTrainingArguments(**{**settings, **changes})
+
+
+def trained(dataset, folder, resume=None, **changes):
+    trainer = SynCLRTrainer(model=build_model(), args=arguments(folder, **changes), train_dataset=dataset)
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+@pytest.fixture
+def whole(dataset, tmp_path):
+    return trained(dataset, tmp_path / "whole")
+
+
+def test_every_part_of_the_loss_and_every_schedule_is_logged(whole):
+    logs = [entry for entry in whole.state.log_history if "loss" in entry]
+    assert [entry["step"] for entry in logs] == list(range(1, 8))
+    for entry in logs:
+        parts = entry["contrastive_global"] + entry["contrastive_local"] + entry["ibot"]
+        assert entry["loss"] == pytest.approx(parts, rel=1e-3)
+        assert {"learning_rate", "grad_norm", "ema_decay", "weight_decay", "teacher_temperature"} <= set(entry)
+    assert logs[-1]["ema_decay"] == pytest.approx(1.0) and logs[0]["ema_decay"] < 0.9950
+    assert logs[-1]["weight_decay"] == pytest.approx(0.2)
+
+
+def test_every_parameter_moved_and_the_teacher_by_its_average_only(dataset, tmp_path):
+    trainer = trained(dataset, tmp_path, max_steps=1, ema_decay=0.9, ema_decay_end=0.9)
+    start, model = build_model(), trainer.model
+    student_start = dict(start.student.named_parameters())
+    for (name, teacher), student in zip(model.synclr.named_parameters(), model.student.parameters(), strict=True):
+        assert not torch.equal(student, student_start[name]), name
+        torch.testing.assert_close(teacher, student_start[name] + 0.1 * (student - student_start[name]))
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one(dataset, tmp_path, whole):
+    """Stopped at step 4 of 7; an epoch has 3 steps, so both epochs and views must go on where they were."""
+    checkpoint = last_complete_checkpoint(tmp_path / "whole")
+    checkpoint = checkpoint.with_name("checkpoint-4")
+    resumed = trained(dataset, tmp_path / "resumed", resume=str(checkpoint))
+    for (name, mine), theirs in zip(
+        resumed.model.state_dict().items(), whole.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(mine, theirs), name
+    losses = [[e["loss"] for e in t.state.log_history if "loss" in e] for t in (whole, resumed)]
+    assert losses[0] == losses[1]
+
+
+def test_worker_processes_do_not_change_the_training(dataset, tmp_path, whole):
+    other = trained(dataset, tmp_path / "workers", dataloader_num_workers=2)
+    losses = [[e["loss"] for e in t.state.log_history if "loss" in e] for t in (whole, other)]
+    assert losses[0] == losses[1]
+
+
+def test_tokens_positions_norms_and_biases_do_not_decay(whole):
+    decayed, kept = ({id(p) for p in group["params"]} for group in whole.optimizer.param_groups)
+    names = {id(p): name for name, p in whole.model.named_parameters()}
+    assert {names[i].rpartition(".")[2] for i in decayed} == {"weight", "weight_v"}
+    assert {"cls_token", "mask_token", "position_embeddings", "bias", "weight_g"} <= {
+        names[i].rpartition(".")[2] for i in kept
+    }
+    assert whole.optimizer.param_groups[1]["weight_decay"] == 0
+    last = cosine(0.04, 0.2, 6, 7)
+    assert whole.optimizer.param_groups[0]["weight_decay"] == pytest.approx(last)
+
+
+def test_an_unfinished_checkpoint_is_passed_over(tmp_path):
+    assert last_complete_checkpoint(tmp_path) is None
+    for step, text in ((2, json.dumps({"global_step": 2})), (10, '{"global_st'), (9, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if text is not None:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(text)
+    assert last_complete_checkpoint(tmp_path).name == "checkpoint-2"
+
+
+def test_cosine_schedule():
+    assert [cosine(0.994, 1.0, step, 10) for step in (0, 10, 11)] == pytest.approx([0.994, 1.0, 1.0])
+    assert cosine(0.04, 0.2, 3, 12) == pytest.approx(0.2 - 0.16 * (1 + math.cos(math.pi / 4)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ema_decay": 1.5}, "ema_decay 1.5: allowed: 0 to 1; type ema_decay: 0.994"),
+        ({"gradient_accumulation_steps": 4}, "gradient_accumulation_steps 4: allowed: 1"),
+    ],
+)
+def test_unusable_arguments_are_one_line(tmp_path, changes, message):
+    with pytest.raises(UserInputError, match=message):
+        arguments(tmp_path, **changes)
