@@ -2,8 +2,7 @@
 
 import sys
 
-from synclr_hf.cli.captions import main
-from synclr_hf.cli.main import guarded
-
 if __name__ == "__main__":
-    sys.exit(guarded(lambda: main(sys.argv[1:])))
+    from synclr_hf.cli.main import main
+
+    main(["captions", *sys.argv[1:]])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from synclr_hf.errors import unknown_name
+from synclr_hf.data.back_ends import BackEnd, find_back_end
 
 
 class LanguageModel(Protocol):
-    """Completes prompts; the same (prompt, seed) pair gives the same text in the same batch."""
+    """Completes prompts; the same (prompt, seed) pair gives the same text in the same batch.
+
+    A class may say `parallel_processes = True`: several processes of one machine may then each build it.
+    """
 
     name: str
     """Identifier stored in every caption row, e.g. a Hub id with its revision."""
@@ -37,7 +38,21 @@ LANGUAGE_MODELS: dict[str, str] = {
 """Back end name -> import string, so that no room imports the toy world."""
 
 
-def load_object(import_string: str) -> Any:
-    """Import `module:attribute`."""
-    module, _, attribute = import_string.partition(":")
-    return getattr(import_module(module), attribute)
+def find_language_model(spec: str) -> BackEnd:
+    """Find a language model without loading it.
+
+    Args:
+        spec: `toy`, `transformers:ORG/NAME`, or just `ORG/NAME` or a folder with a saved model.
+
+    Raises:
+        UserInputError: none of these.
+    """
+    return find_back_end(
+        spec, LANGUAGE_MODELS, model_back_end="transformers", what="language model", option="--language-model"
+    )
+
+
+def create_language_model(spec: str) -> LanguageModel:
+    """Find and load a language model; see `find_language_model`."""
+    model: LanguageModel = find_language_model(spec).load()
+    return model

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transformers import HfArgumentParser
-
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
+from synclr_hf.cli.options import stage_options
 
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the options of the stage and run it."""
-    (config,) = HfArgumentParser(CaptionsConfig, prog="synclr captions").parse_args_into_dataclasses(arguments)
-    print(f"captions: {write_captions(config)}")
+    config, options = stage_options(CaptionsConfig, "captions", arguments)
+    print(f"captions: {write_captions(config, workers=options.workers)}")

@@ -12,7 +12,7 @@ from synclr_hf.hub.export import WEIGHTS
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parse the options of the stage and run it."""
+    """Parse the options and write the encoder."""
     parser = argparse.ArgumentParser(prog="synclr export", description=__doc__)
     parser.add_argument("--pretraining", required=True, help="folder that synclr pretrain wrote")
     parser.add_argument("--output-dir", required=True, help="folder to write")
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     if not (Path(options.pretraining) / "model.safetensors").is_file():
         raise UserInputError(
-            f"--pretraining '{options.pretraining}' holds no finished model; type the folder that synclr pretrain wrote"
+            f"--pretraining '{options.pretraining}' holds no finished model; "
+            "type the folder that synclr pretrain wrote"
         )
     print(f"encoder: {export_encoder(options.pretraining, options.output_dir, weights=options.weights)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -29,6 +30,7 @@ def usage() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a subcommand; a user's mistake is one line on standard error and exit status 2."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--output-dir", help="folder to write (default: pretraining in the recipe's folder)")
     parser.add_argument("--seed", type=int, help="seed of the run (default: the recipe's)")
     parser.add_argument("overrides", nargs="*", metavar="section.entry=value", help="entries of the recipe to change")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     recipe = load_recipe(options.config, options.overrides)
     if options.seed is not None:
         recipe.seed = options.seed

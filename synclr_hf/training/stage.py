@@ -18,6 +18,7 @@ from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.settings import settings_from
 from synclr_hf.data.shards import write_text
 from synclr_hf.errors import UserInputError
+from synclr_hf.models import SynCLRModel
 from synclr_hf.views import ViewsConfig, ViewsDataset
 
 from .arguments import SynCLRTrainingArguments
@@ -112,6 +113,19 @@ def pretrain(config: PretrainingConfig) -> Path:
     return folder
 
 
+def initial_model(config: PretrainingConfig) -> SynCLRForPreTraining:
+    """Return the model as it is before the first step: the same seed gives the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(config.seed, "weights") % 2**32)
+        return SynCLRForPreTraining(config.model_config())
+
+
+def run_encoders(config: PretrainingConfig) -> dict[str, SynCLRModel]:
+    """Return the encoders of a finished run: `trained` (the EMA teacher), `student`, and `untrained`, its start."""
+    trained = SynCLRForPreTraining.from_pretrained(config.output_dir)
+    return {"trained": trained.synclr, "student": trained.student, "untrained": initial_model(config).synclr}
+
+
 def _arguments(config: PretrainingConfig, folder: Path) -> SynCLRTrainingArguments:
     entries = {"report_to": "none", "save_total_limit": 1, **config.training_arguments}
     return settings_from(
@@ -130,8 +144,7 @@ def _train(config: PretrainingConfig, arguments: SynCLRTrainingArguments, rows: 
             f"per_device_train_batch_size {arguments.per_device_train_batch_size} x {arguments.world_size} processes "
             f"is more than the {len(dataset)} captions of {config.images}; type a smaller one or make more captions"
         )
-    torch.manual_seed(seed_for(config.seed, "weights") % 2**32)
-    trainer = SynCLRTrainer(model=SynCLRForPreTraining(model_config), args=arguments, train_dataset=dataset)
+    trainer = SynCLRTrainer(model=initial_model(config), args=arguments, train_dataset=dataset)
     checkpoint = last_complete_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(folder))

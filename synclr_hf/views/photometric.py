@@ -1,7 +1,7 @@
 """Flip, colour jitter, grey, blur, solarise, normalise: batched on the device, one set of parameters an image.
 
-Order and distributions of the reference's augmentation (BYOL's). Deviation named: the reference rounds to 8 bits between
-the operations, this runs in float32 in [0, 1].
+Order and distributions of the reference's augmentation (BYOL's). Deviation named: the reference rounds to 8 bits
+between the operations, this runs in float32 in [0, 1].
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def test_teacher_starts_as_a_copy_moves_by_average_and_stays_in_evaluation(model
     pairs = [
         (s, t)
         for student, teacher in model.teacher_pairs()
-        for s, t in zip(student.parameters(), teacher.parameters())
+        for s, t in zip(student.parameters(), teacher.parameters(), strict=True)
     ]
     assert len(pairs) > 40 and all(torch.equal(s, t) for s, t in pairs)
     with torch.no_grad():

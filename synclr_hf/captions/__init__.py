@@ -1,0 +1,1 @@
+"""Captions: templates, language models, filters, and the stage that writes caption rows."""

@@ -1,0 +1,24 @@
+"""Command-line options from the dataclass of a stage."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TypeVar
+
+from transformers import HfArgumentParser
+
+Config = TypeVar("Config")
+
+
+def stage_options(cls: type[Config], stage: str, arguments: Sequence[str]) -> tuple[Config, argparse.Namespace]:
+    """Parse the settings of a generating stage, each an option, and the number of worker processes.
+
+    Returns:
+        The settings, and a namespace with `workers` (`None`: as many as suit the back end).
+    """
+    parser = HfArgumentParser(cls, prog=f"synclr {stage}", description=cls.__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--workers", type=int, help="processes (default: one a core for toy, one for a model)")
+    config, options = parser.parse_args_into_dataclasses(arguments)
+    return config, options

@@ -1,0 +1,197 @@
+"""`synclr run`: a whole recipe, stage by stage; started again, it goes on where it was."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from synclr_hf.captions.stage import CaptionsConfig, write_captions
+from synclr_hf.cli.clock import RunClock
+from synclr_hf.cli.recipe import Recipe, load_recipe, packaged_recipes
+from synclr_hf.data.progress import Progress
+from synclr_hf.data.reading import read_images
+from synclr_hf.data.seeds import seed_for
+from synclr_hf.data.settings import settings_from
+from synclr_hf.data.workers import usable_cores
+from synclr_hf.images.stage import ImagesConfig, write_images
+
+CLOCK_FILE = "measurements.json"
+HELD_OUT_WORDS = (
+    "Pictures that training never saw, drawn from captions of their own with a seed of their own; "
+    "the label is the concept."
+)
+PACKAGES = ("synclr-hf", "torch", "transformers", "datasets", "accelerate", "huggingface-hub")
+
+
+@dataclass
+class EvaluationPlan:
+    """Entries of the section `evaluation` of a recipe.
+
+    Args:
+        held_out_captions: captions of the held-out pictures, drawn with a seed of their own.
+        held_out_images_per_caption: pictures of each of them.
+        datasets: more labelled image data sets: folders or Hub ids.
+    """
+
+    held_out_captions: int = 600
+    held_out_images_per_caption: int = 2
+    datasets: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Street:
+    """The configurations of all stages, made and checked before the first one starts."""
+
+    captions: CaptionsConfig
+    images: ImagesConfig
+    held_out_captions: CaptionsConfig
+    held_out_images: ImagesConfig
+    pretraining: Any
+    evaluation: EvaluationPlan
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> Street:
+        """Make them; the held-out pictures differ from the training pictures in their seed and their number only."""
+        from synclr_hf.cli.pretrain import pretraining_config
+
+        root = Path(recipe.output_dir)
+        plan = settings_from(EvaluationPlan, recipe.evaluation, "evaluation")
+
+        def captions(folder: Path, seed: int, **changes: Any) -> CaptionsConfig:
+            entries = {**recipe.captions, "seed": seed, "output_dir": str(folder / "captions"), **changes}
+            return settings_from(CaptionsConfig, entries, "captions")
+
+        def images(folder: Path, seed: int, **changes: Any) -> ImagesConfig:
+            folders = {"captions": str(folder / "captions"), "output_dir": str(folder / "images")}
+            return settings_from(ImagesConfig, {**recipe.images, "seed": seed, **folders, **changes}, "images")
+
+        held_out, held_out_seed = root / "held_out", seed_for(recipe.seed, "held out")
+        return cls(
+            captions=captions(root, recipe.seed),
+            images=images(root, recipe.seed),
+            held_out_captions=captions(held_out, held_out_seed, num_captions=plan.held_out_captions),
+            held_out_images=images(held_out, held_out_seed, images_per_caption=plan.held_out_images_per_caption),
+            pretraining=pretraining_config(recipe),
+            evaluation=plan,
+        )
+
+
+def run(recipe: Recipe) -> Path:
+    """Run every stage of a recipe and return the path of the report.
+
+    Raises:
+        UserInputError: an entry, a folder or a data set cannot be used; nothing that was finished is lost.
+    """
+    with Progress("loading torch and transformers"):
+        from synclr_hf.evaluation import stage as evaluation_stage
+        from synclr_hf.evaluation.data import labelled_splits
+        from synclr_hf.hub import export_encoder
+        from synclr_hf.report.stage import build_report
+        from synclr_hf.training.stage import HISTORY_FILE, pretrain, run_encoders
+
+        street = Street.from_recipe(recipe)
+        other_sides = {path: labelled_splits(path, seed=recipe.seed) for path in street.evaluation.datasets}
+    root = Path(recipe.output_dir)
+    clock, features = RunClock(root / CLOCK_FILE), root / "features"
+    with clock.stage("captions"):
+        write_captions(street.captions)
+    with clock.stage("images"):
+        write_images(street.images)
+    with clock.stage("held-out pictures"):
+        write_captions(street.held_out_captions)
+        write_images(street.held_out_images)
+    with clock.stage("pretraining"):
+        trained = pretrain(street.pretraining)
+    with clock.stage("evaluation"):
+        encoders = run_encoders(street.pretraining)
+        config = evaluation_stage.EvaluationConfig(cache_dir=str(features))
+        sides = labelled_splits(street.held_out_images.output_dir, seed=recipe.seed)
+        evaluation, *others = (
+            evaluation_stage.evaluate_encoders(encoders, *pair, seed=recipe.seed, config=config, name=name)
+            for name, pair in {"held-out pictures": sides, **other_sides}.items()
+        )
+        evaluation["description"] = HELD_OUT_WORDS
+        export_encoder(trained, root / "encoder", data=_data_words(street), results=_results_words(evaluation))
+    with clock.stage("report"):
+        facts = {
+            "evaluation": evaluation,
+            "other_evaluations": dict(zip(other_sides, others, strict=True)),
+            "seconds": clock.seconds,
+            "peak_memory_gib": clock.peak_memory_gib,
+            "config": asdict(recipe),
+            "seed": recipe.seed,
+            "machine": machine(),
+            "versions": {name: version(name) for name in PACKAGES},
+        }
+        return build_report(
+            root,
+            facts=facts,
+            images=read_images(street.images.output_dir),
+            history=json.loads((trained / HISTORY_FILE).read_text()),
+            encoders={name: encoders[name] for name in ("trained", "untrained")},
+            train=sides[0],
+            test=sides[1],
+            cache_dir=features,
+        )
+
+
+def machine() -> dict[str, str]:
+    """Return what the numbers were made on."""
+    import psutil
+
+    memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
+    return {"processor": _processor(), "cores": str(usable_cores()), "memory": memory, "system": platform.platform()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _data_words(street: Street) -> str:
+    captions, images = street.captions, street.images
+    return (
+        f"{captions.num_captions * images.images_per_caption:,} pictures, {images.images_per_caption} of each of "
+        f"{captions.num_captions:,} captions (concepts: {captions.concepts}; language model: "
+        f"{captions.language_model}; image generator: {images.image_generator}; seed {captions.seed})."
+    )
+
+
+def _results_words(evaluation: dict[str, Any]) -> str:
+    lines = ["| on held-out pictures | kNN top-1 | linear top-1 |", "|---|---|---|"]
+    for name, accuracy in evaluation["knn_top1"].items():
+        lines.append(f"| {name} | {accuracy:.1%} | {evaluation['linear_top1'][name]:.1%} |")
+    counts = f"{evaluation['num_train']} pictures to compare with, {evaluation['num_test']} to classify"
+    return "\n".join([*lines, "", f"{counts}, {evaluation['num_classes']} classes, k = 10, one seed."])
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse the options and run the recipe."""
+    parser = argparse.ArgumentParser(prog="synclr run", description=__doc__)
+    names = ", ".join(packaged_recipes())
+    parser.add_argument("recipe", help=f"a YAML file, or the name of a packaged recipe: {names}")
+    parser.add_argument("--output-dir", help="folder of everything that is made (default: the recipe's)")
+    parser.add_argument("--seed", type=int, help="seed of the whole run (default: the recipe's)")
+    parser.add_argument(
+        "--eval-dataset", action="append", default=[], help="a labelled image data set: folder or Hub id; repeatable"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="section.entry=value", help="entries of the recipe to change")
+    options = parser.parse_intermixed_args(arguments)
+    recipe = load_recipe(options.recipe, options.overrides)
+    recipe.output_dir = options.output_dir or recipe.output_dir
+    recipe.seed = recipe.seed if options.seed is None else options.seed
+    if options.eval_dataset:
+        recipe.evaluation = {
+            **recipe.evaluation,
+            "datasets": [*recipe.evaluation.get("datasets", []), *options.eval_dataset],
+        }
+    print(f"report: {run(recipe)}")

@@ -1,0 +1,1 @@
+"""Concepts: banks of names and the mixture that turns them into prompts."""

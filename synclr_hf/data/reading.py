@@ -1,0 +1,137 @@
+"""Reading what the generating stages wrote, from a folder or from the Hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synclr_hf.data.runs import RUN_FILE, content_fingerprint, read_record, shard_count
+from synclr_hf.data.schemas import CAPTION_COLUMNS, IMAGE_COLUMNS
+from synclr_hf.data.shards import DATA_FOLDER, DISK_FULL, read_note
+from synclr_hf.errors import UserInputError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_READ_AT_ONCE = 10_000
+
+
+def read_captions(path_or_hub_id: str | Path) -> Dataset:
+    """Load caption rows (see `caption_features`), memory-mapped.
+
+    Args:
+        path_or_hub_id: a folder that the captions stage wrote, or `org/name` on the Hub.
+
+    Raises:
+        UserInputError: nothing there, no rows, a column is missing, or the run is not finished.
+    """
+    return _read(path_or_hub_id, CAPTION_COLUMNS, stage="captions")
+
+
+def read_images(path_or_hub_id: str | Path) -> Dataset:
+    """Load image rows (see `image_features`), memory-mapped, with the pictures as encoded bytes.
+
+    Every entry of `images` is `{"bytes": ..., "path": ...}`; nothing is decoded.
+
+    Args:
+        path_or_hub_id: a folder that the images stage wrote, or `org/name` on the Hub.
+
+    Raises:
+        UserInputError: nothing there, no rows, a column is missing, or the run is not finished.
+    """
+    from datasets import Image, List
+
+    rows = _read(path_or_hub_id, IMAGE_COLUMNS, stage="images")
+    return rows.cast_column("images", List(Image(decode=False)))
+
+
+def captions_fingerprint(path_or_hub_id: str | Path, captions: Dataset) -> str:
+    """Return a checksum of the captions' contents: of the shards for a run folder, else of ids and texts.
+
+    Args:
+        path_or_hub_id: where they were read from.
+        captions: what `read_captions` returned.
+    """
+    if (Path(path_or_hub_id) / RUN_FILE).is_file():
+        return content_fingerprint(path_or_hub_id)
+    digest = sha256()
+    columns = captions.select_columns(["caption_id", "caption"])
+    for batch in columns.iter(_READ_AT_ONCE):
+        digest.update(repr((batch["caption_id"], batch["caption"])).encode())
+    return digest.hexdigest()[:32]
+
+
+def _read(path_or_hub_id: str | Path, columns: Sequence[str], stage: str) -> Dataset:
+    from datasets import load_dataset
+
+    where = str(path_or_hub_id)
+    folder = Path(where).expanduser()
+    if folder.is_dir():
+        _check_complete(folder, stage)
+        where = str(folder)
+    elif folder.exists() or where.startswith(".") or not _HUB_ID.fullmatch(where):
+        kind = "is not a folder" if folder.exists() else "does not exist"
+        raise UserInputError(f"'{where}' {kind}; make it first: type synclr {stage} --output-dir {where}")
+    files = sorted(str(path) for path in folder.glob("data/train-*.parquet"))
+    try:
+        # by file names: a card with `configs` would make the cache mix up folders of the same name
+        rows = (
+            load_dataset("parquet", data_files=files, split="train") if files else load_dataset(where, split="train")
+        )
+    except Exception as error:  # the libraries below raise dozens of kinds
+        raise _unreadable(where, folder, stage, error) from error
+    missing = [name for name in columns if name not in rows.column_names]
+    if missing:
+        raise UserInputError(
+            f"'{where}' has no column {', '.join(missing)} (it has {', '.join(rows.column_names)}); "
+            f"type the folder that synclr {stage} wrote"
+        )
+    if len(rows) == 0:
+        raise UserInputError(f"'{where}' has no rows; make them first: type synclr {stage} --output-dir {where}")
+    return rows
+
+
+def _check_complete(folder: Path, stage: str) -> None:
+    """Refuse a run folder of another stage, or one with shards left to make; other folders are read as they are."""
+    if not (folder / RUN_FILE).is_file():
+        return
+    record = read_record(folder)
+    if record.get("stage") != stage:
+        raise UserInputError(
+            f"'{folder}' holds {record.get('stage')}, not {stage}; type the folder that synclr {stage} wrote"
+        )
+    total = shard_count(record["rows"], record["rows_per_shard"])
+    notes = [read_note(folder, index) for index in range(total)]
+    done = sum(note is not None and (folder / note.file).is_file() for note in notes)
+    if done < total:
+        raise UserInputError(
+            f"'{folder}' is not finished: {done} of {total} shards; finish it first: type {record.get('command')}"
+        )
+
+
+def _unreadable(where: str, folder: Path, stage: str, error: Exception) -> UserInputError:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    reason = f"{type(cause).__name__}: {cause}"[:200]
+    if isinstance(cause, OSError) and cause.errno in DISK_FULL:
+        return UserInputError(
+            f"the disk is full while '{where}' is prepared in the cache of datasets; make room there, "
+            "or set HF_HOME to a folder on another disk"
+        )
+    if not folder.is_dir():
+        return UserInputError(
+            f"there is no folder '{where}', and it cannot be loaded from the Hub ({reason}); "
+            f"make it first: type synclr {stage} --output-dir {where}"
+        )
+    if not (folder / DATA_FOLDER).is_dir():
+        return UserInputError(
+            f"'{where}' holds no rows ({reason}); make them first: type synclr {stage} --output-dir {where}"
+        )
+    return UserInputError(
+        f"'{where}' cannot be read ({reason}); run the command that made it again: damaged shards are made again"
+    )

@@ -1,0 +1,60 @@
+"""The two row schemas that the stages exchange."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+CAPTION_COLUMNS = (
+    "caption_id",
+    "caption",
+    "concept",
+    "source",
+    "template",
+    "background",
+    "relation",
+    "language_model",
+    "seed",
+)
+IMAGE_COLUMNS = (
+    "caption_id",
+    "caption",
+    "concept",
+    "source",
+    "images",
+    "seeds",
+    "guidance_scale",
+    "provenance",
+)
+_INTEGERS = ("caption_id", "seed")
+
+
+def caption_features() -> Features:
+    """Return the columns of a caption row.
+
+    `caption_id` is the row's slot (shard number x rows per shard + place), `source` the concept bank, `template` one
+    of concept, background, relation; `background` and `relation` are null where the template has none. With
+    `seed` the caption can be drawn again.
+    """
+    from datasets import Features, Value
+
+    return Features({name: Value("int64" if name in _INTEGERS else "string") for name in CAPTION_COLUMNS})
+
+
+def image_features() -> Features:
+    """Return the columns of an image row: one caption with all its pictures, the positives of each other.
+
+    `images` holds encoded bytes, `seeds` one seed a picture; `guidance_scale` is the w of
+    w * conditional + (1 - w) * unconditional; `provenance` is JSON: what drew the pictures, and how.
+    """
+    from datasets import Features, Image, List, Value
+
+    special = {
+        "caption_id": Value("int64"),
+        "images": List(Image()),
+        "seeds": List(Value("int64")),
+        "guidance_scale": Value("float64"),
+    }
+    return Features({name: special.get(name, Value("string")) for name in IMAGE_COLUMNS})

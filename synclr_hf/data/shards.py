@@ -1,0 +1,184 @@
+"""One shard: a parquet file that is either complete or not there, and a note beside it that says what it holds."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when a disk, a quota or the largest file is full."""
+
+DATA_FOLDER = "data"
+NOTES_FOLDER = "shards"
+TEMPORARY_SUFFIX = ".tmp"
+ROWS_PER_GROUP = 256
+"""Rows of a parquet row group; they are the only ones held in memory while a shard is written."""
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """The unit of work: rows `first_row` to `first_row + num_rows - 1` of the run.
+
+    Attributes:
+        index: number of the shard.
+        first_row: number of its first row in the whole run.
+        num_rows: its number of rows, at least 1.
+        inputs: the rows of the stage before that it is made from, if there is one.
+    """
+
+    index: int
+    first_row: int
+    num_rows: int
+    inputs: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShardNote:
+    """What `shards/00000.json` says about a finished shard.
+
+    Attributes:
+        file: path of the parquet file inside the run folder.
+        rows: number of rows.
+        sha256: checksum of the file, in hexadecimal.
+        counts: how many draws were rejected, by reason.
+    """
+
+    file: str
+    rows: int
+    sha256: str
+    counts: dict[str, int]
+
+
+def shard_file(index: int) -> str:
+    """Return the path of shard `index` inside a run folder."""
+    return f"{DATA_FOLDER}/train-{index:05d}.parquet"
+
+
+def note_file(index: int) -> str:
+    """Return the path of the note beside shard `index` inside a run folder."""
+    return f"{NOTES_FOLDER}/{index:05d}.json"
+
+
+def write_shard(folder: Path, index: int, rows: Iterable[Row], schema: pa.Schema, counts: dict[str, int]) -> ShardNote:
+    """Write one shard and then its note; a crash at any moment leaves both, the shard alone, or neither.
+
+    The same rows give the same bytes (on one version of pyarrow).
+
+    Args:
+        folder: the run folder.
+        index: number of the shard.
+        rows: its rows; taken one row group at a time.
+        schema: the columns, with the metadata of `datasets`.
+        counts: filled by whoever makes the rows; read once they are all written.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written; the temporary file is removed.
+    """
+    target = folder / shard_file(index)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    try:
+        num_rows = _write_parquet(temporary, rows, schema)
+        note = ShardNote(shard_file(index), num_rows, file_checksum(temporary), dict(sorted(counts.items())))
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    write_text(folder / note_file(index), json.dumps(asdict(note), indent=1) + "\n")
+    return note
+
+
+def read_note(folder: Path, index: int) -> ShardNote | None:
+    """Return the note of shard `index`, or `None` if it is missing or unreadable."""
+    try:
+        fields = json.loads((folder / note_file(index)).read_text(encoding="utf-8"))
+        return ShardNote(str(fields["file"]), int(fields["rows"]), str(fields["sha256"]), dict(fields["counts"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def damage(folder: Path, note: ShardNote, num_rows: int) -> str | None:
+    """Return what is wrong with the finished shard of `note`, or `None` if it is as it was written."""
+    try:
+        if file_checksum(folder / note.file) != note.sha256:
+            return "its checksum differs"
+    except FileNotFoundError:
+        return "its file is missing"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    return None if note.rows == num_rows else f"it has {note.rows} rows instead of {num_rows}"
+
+
+def file_checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file whole or not at all."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what a killed run left half-written."""
+    for place in (folder, folder / DATA_FOLDER, folder / NOTES_FOLDER):
+        for path in place.glob(f"*{TEMPORARY_SUFFIX}"):
+            path.unlink(missing_ok=True)
+
+
+def _write_parquet(path: Path, rows: Iterable[Row], schema: pa.Schema) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    num_rows = 0
+    with open(path, "wb") as file:
+        writer = pq.ParquetWriter(
+            file, schema, compression="zstd", write_page_index=True, use_content_defined_chunking=True
+        )
+        try:
+            for group in _groups(rows, ROWS_PER_GROUP):
+                writer.write_table(pa.Table.from_pylist(group, schema=schema))
+                num_rows += len(group)
+        finally:
+            writer.close()
+        file.flush()
+        os.fsync(file.fileno())
+    return num_rows
+
+
+def _groups(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    iterator = iter(rows)
+    while group := list(islice(iterator, size)):
+        yield group
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,265 @@
+"""The sharded, resumable writer that every generating stage uses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from synclr_hf.data.cards import UNFINISHED, CardFacts, dataset_card
+from synclr_hf.data.progress import Progress
+from synclr_hf.data.runs import finished_shards, open_run_folder, shard_count
+from synclr_hf.data.shards import (
+    DATA_FOLDER,
+    DISK_FULL,
+    NOTES_FOLDER,
+    Row,
+    ShardNote,
+    ShardTask,
+    remove_temporary_files,
+    write_shard,
+    write_text,
+)
+from synclr_hf.data.workers import Report, WorkerDied, do_tasks, usable_cores
+from synclr_hf.errors import UserInputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_SHARDS = 100_000
+"""File names have five digits, so that their order is that of the rows."""
+
+
+class RowMaker(Protocol):
+    """Makes the rows of a shard from (configuration, seed, shard) and nothing else; it can be pickled."""
+
+    def load(self) -> None:
+        """Build the back end; called once a process, before the first shard."""
+        ...
+
+    def make(self, task: ShardTask, counts: Counter[str], report: Report) -> Iterator[Row]:
+        """Yield the shard's rows in order, count rejected draws by reason, and report units as they get done."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run of one stage, before it starts.
+
+    Attributes:
+        folder: where it goes.
+        stage: name of the stage, which is also the subcommand of `synclr`.
+        rows: number of rows to make.
+        rows_per_shard: rows of every shard but the last.
+        configuration: what decides the contents; another one is refused in the same folder.
+        remarks: what else `run.json` tells, e.g. the command; free to differ when the run is taken up again.
+        card: what the dataset card says beside the numbers.
+        unit: what the progress bar counts.
+        units_per_row: how many of them a row has.
+    """
+
+    folder: Path
+    stage: str
+    rows: int
+    rows_per_shard: int
+    configuration: dict[str, Any]
+    remarks: dict[str, Any]
+    card: CardFacts
+    unit: str = "row"
+    units_per_row: int = 1
+
+    @property
+    def num_shards(self) -> int:
+        """Number of shards of the whole run."""
+        return shard_count(self.rows, self.rows_per_shard)
+
+    def rows_of(self, index: int) -> int:
+        """Return the number of rows of shard `index`."""
+        return min(self.rows_per_shard, self.rows - index * self.rows_per_shard)
+
+
+@dataclass
+class _ShardWork:
+    """What a process does: make the rows of a shard and write them."""
+
+    folder: Path
+    schema: pa.Schema
+    maker: RowMaker
+
+    def load(self) -> None:
+        with _not_the_folder():
+            self.maker.load()
+
+    def do(self, task: ShardTask, report: Report) -> tuple[int, ShardNote]:
+        counts: Counter[str] = Counter()
+        rows = _guarded(self.maker.make(task, counts, report))
+        return task.index, write_shard(self.folder, task.index, rows, self.schema, counts)
+
+
+@dataclass
+class _Finished:
+    notes: dict[int, ShardNote] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> Counter[str]:
+        return sum((Counter(note.counts) for note in self.notes.values()), Counter())
+
+
+def write_run(
+    plan: RunPlan,
+    schema: pa.Schema,
+    maker: RowMaker,
+    *,
+    inputs: Callable[[range], tuple[Row, ...]] | None = None,
+    workers: int | None = None,
+    parallel: bool = False,
+) -> Path:
+    """Make every shard that is not finished yet, and the card; a run that is complete is only checked.
+
+    Args:
+        plan: what to write, and where.
+        schema: columns of the rows, with the metadata of `datasets`.
+        maker: makes the rows.
+        inputs: gives the rows of the stage before for a range of rows; read when a process is free for them.
+        workers: number of processes; `None`: one a usable core if `parallel`, else one.
+        parallel: whether several processes may each load the maker's back end by default.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserInputError: the folder cannot be used, the disk is full, or a process died; finished shards are kept.
+        KeyboardInterrupt: with a message that says what is kept.
+    """
+    count = _worker_count(workers, parallel)
+    _check_shard_count(plan)
+    finished = _Finished()
+    try:
+        with open_run_folder(plan.folder, _record(plan)):
+            for name in (DATA_FOLDER, NOTES_FOLDER):
+                (plan.folder / name).mkdir(exist_ok=True)
+            finished.notes = finished_shards(plan.folder, plan.rows, plan.rows_per_shard)
+            missing = [index for index in range(plan.num_shards) if index not in finished.notes]
+            if missing:
+                _write_card(plan, finished, complete=False)
+                work = _ShardWork(plan.folder, schema, maker)
+                try:
+                    _make_shards(plan, work, missing, finished, inputs, min(count, len(missing)))
+                finally:
+                    remove_temporary_files(plan.folder)
+            if missing or _card_is_open(plan):
+                _write_card(plan, finished, complete=True)
+    except OSError as error:
+        raise _explained(error, plan, finished) from error
+    except WorkerDied as error:
+        raise UserInputError(
+            f"{error} while {plan.stage} were made (out of memory, or a script without `if __name__ == '__main__':`); "
+            f"{_kept(plan, finished)}; run the same command again with --workers 1"
+        ) from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; {_kept(plan, finished)}; run the same command again to go on") from None
+    return plan.folder
+
+
+@contextmanager
+def _not_the_folder() -> Iterator[None]:
+    """Keep a back end's own OSError apart from those of the folder that is written."""
+    try:
+        yield
+    except OSError as error:
+        raise RuntimeError(f"the back end failed: {error}") from error
+
+
+def _guarded(rows: Iterator[Row]) -> Iterator[Row]:
+    with _not_the_folder():
+        yield from rows
+
+
+def command_line(stage: str, config: Any) -> str:
+    """Return the command that runs a stage with these settings (a dataclass), those at their default left out."""
+    words = [f"synclr {stage}"]
+    for setting in fields(config):
+        value = getattr(config, setting.name)
+        if value != setting.default:
+            words.append(f"--{setting.name.replace('_', '-')} {value}")
+    return " ".join(words)
+
+
+def _record(plan: RunPlan) -> dict[str, Any]:
+    return {
+        "stage": plan.stage,
+        "rows": plan.rows,
+        "rows_per_shard": plan.rows_per_shard,
+        "configuration": plan.configuration,
+        **plan.remarks,
+    }
+
+
+def _worker_count(workers: int | None, parallel: bool) -> int:
+    if workers is None:
+        return usable_cores() if parallel else 1
+    if workers < 1:
+        raise UserInputError(f"--workers {workers} cannot be used; allowed: 1 or more; type --workers 1")
+    return workers
+
+
+def _check_shard_count(plan: RunPlan) -> None:
+    if plan.num_shards > MAX_SHARDS:
+        fit = -(-plan.rows // MAX_SHARDS)
+        raise UserInputError(
+            f"--rows-per-shard {plan.rows_per_shard} makes {plan.num_shards:,} shards of {plan.rows:,} rows; "
+            f"allowed: up to {MAX_SHARDS:,} shards; type --rows-per-shard {fit} or more"
+        )
+
+
+def _make_shards(
+    plan: RunPlan,
+    work: _ShardWork,
+    missing: list[int],
+    finished: _Finished,
+    inputs: Callable[[range], tuple[Row, ...]] | None,
+    workers: int,
+) -> None:
+    def tasks() -> Iterator[ShardTask]:
+        for index in missing:
+            first, count = index * plan.rows_per_shard, plan.rows_of(index)
+            yield ShardTask(index, first, count, inputs(range(first, first + count)) if inputs else ())
+
+    done = sum(plan.rows_of(index) for index in finished.notes) * plan.units_per_row
+    total = plan.rows * plan.units_per_row
+    with Progress(plan.stage, total=total, unit=plan.unit, initial=done) as bar:
+        with closing(do_tasks(work, tasks(), bar.update, workers)) as results:
+            for index, note in results:
+                finished.notes[index] = note
+
+
+def _write_card(plan: RunPlan, finished: _Finished, *, complete: bool) -> None:
+    size = sum((plan.folder / note.file).stat().st_size for note in finished.notes.values())
+    text = dataset_card(plan.card, rows=plan.rows, num_bytes=size, counts=finished.counts, complete=complete)
+    write_text(plan.folder / "README.md", text)
+
+
+def _card_is_open(plan: RunPlan) -> bool:
+    """Tell a card that a killed run left from one that its owner may have edited."""
+    card = plan.folder / "README.md"
+    return not card.exists() or UNFINISHED in card.read_text(encoding="utf-8")
+
+
+def _explained(error: OSError, plan: RunPlan, finished: _Finished) -> UserInputError:
+    if error.errno in DISK_FULL:
+        return UserInputError(
+            f"the disk is full while '{plan.folder}' is written; {_kept(plan, finished)}; "
+            "make room and run the same command again"
+        )
+    reason = error.strerror or error
+    return UserInputError(
+        f"--output-dir {plan.folder} cannot be written ({reason}); {_kept(plan, finished)}; "
+        "type a folder that you may write in"
+    )
+
+
+def _kept(plan: RunPlan, finished: _Finished) -> str:
+    return f"{len(finished.notes)} of {plan.num_shards} shards are safe in '{plan.folder}'"

@@ -1,0 +1,1 @@
+"""Evaluation: an encoder and labelled pictures in, plain dictionaries of results out."""

@@ -1,0 +1,1 @@
+"""Images: text-to-image models and the stage that writes image rows."""

@@ -1,0 +1,209 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+
+from synclr_hf.captions import language_models
+from synclr_hf.captions.filters import first_reason
+from synclr_hf.captions.stage import CaptionsConfig, write_captions
+from synclr_hf.captions.templates import build_prompt
+from synclr_hf.concepts.banks import load_concepts
+from synclr_hf.concepts.mixture import sample_prompt
+from synclr_hf.data.reading import read_captions
+from synclr_hf.data.schemas import caption_features
+from synclr_hf.data.seeds import seed_for
+from synclr_hf.errors import UserInputError
+
+ROOT = Path(__file__).parents[2]
+
+
+def config(folder, **settings):
+    return CaptionsConfig(str(folder), **{"num_captions": 300, "rows_per_shard": 64, **settings})
+
+
+def shards(folder):
+    return {path.name: path.read_bytes() for path in sorted((Path(folder) / "data").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return write_captions(config(tmp_path_factory.mktemp("toy") / "captions"), workers=1)
+
+
+def test_rows_follow_the_schema_and_sit_in_their_slots(toy):
+    rows = load_dataset(str(toy), split="train")
+    assert rows.features == caption_features()
+    assert rows["caption_id"][:] == list(range(300))
+    assert len(shards(toy)) == 5
+    assert set(rows["source"]) == {"toyworld"} and len(set(rows["language_model"])) == 1
+
+
+def test_every_row_can_be_drawn_again_from_its_seed(toy):
+    bank = load_concepts("toyworld")
+    for row in read_captions(toy):
+        wanted = sample_prompt(bank, seed_for(row["seed"], "concept"))
+        assert (wanted.concept.name, wanted.template) == (row["concept"], row["template"])
+        assert (wanted.background, wanted.relation) == (row["background"], row["relation"])
+        prompt = build_prompt(wanted, seed_for(row["seed"], "examples"))
+        assert first_reason(row["caption"], prompt, row["concept"], set()) is None
+    model = language_models.create_language_model("toy")
+    sampling = {"temperature": 0.8, "top_p": 0.9, "max_new_tokens": 100, "stop": ("\n",)}
+    assert model.complete([prompt.text], seeds=[row["seed"]], **sampling)[0].strip() == row["caption"]
+
+
+def test_captions_are_different_and_spread_over_the_bank(toy):
+    rows = read_captions(toy)
+    assert len(set(rows["caption"])) >= 295
+    assert len(set(rows["concept"])) >= 40
+    shares = {template: rows["template"][:].count(template) / 300 for template in ("relation", "background")}
+    assert 0.03 < shares["relation"] < 0.2 and 0.25 < shares["background"] < 0.6
+
+
+@pytest.mark.parametrize(("workers", "batch_size"), [(2, 64), (1, 7)])
+def test_same_seed_same_bytes(tmp_path, toy, workers, batch_size):
+    again = write_captions(config(tmp_path / "captions", batch_size=batch_size), workers=workers)
+    assert shards(again) == shards(toy)
+
+
+def test_another_seed_other_captions(tmp_path, toy):
+    other = write_captions(config(tmp_path / "captions", seed=1), workers=1)
+    assert len(set(read_captions(other)["caption"]) & set(read_captions(toy)["caption"])) < 10
+
+
+@pytest.mark.parametrize(("workers", "finished"), [(1, 2)])
+def test_killed_and_started_again_the_captions_are_the_same(tmp_path, toy, workers, finished):
+    folder = tmp_path / "captions"
+    program = (
+        "from synclr_hf.captions.stage import *\nif __name__ == '__main__':\n"
+        f"  write_captions(CaptionsConfig({str(folder)!r}, num_captions=300, rows_per_shard=64), workers={workers})"
+    )
+    (tmp_path / "program.py").write_text(program)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, tmp_path / "program.py"], env=environment, stderr=subprocess.DEVNULL)
+    while process.poll() is None and len(list(folder.glob("shards/*.json"))) < finished:
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    assert shards(write_captions(config(folder), workers=1)) == shards(toy)
+
+
+class MoodyModel:
+    """Writes a good caption only in about one of three draws; says its mood by the seed."""
+
+    name = "moody"
+
+    def complete(self, prompts, *, seeds, temperature, top_p, max_new_tokens, stop):
+        assert stop == ("\n",) and (temperature, top_p, max_new_tokens) == (0.8, 0.9, 100)
+        texts = []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            query = prompt.splitlines()[-1].removesuffix(" =>")
+            good = f" A {query} with the number {seed}.\nnext line => of a base model"
+            bad = [
+                "",
+                f" <b>{query}</b> it is",
+                " A thing of no name.",
+                f" {query} " * 70,
+                "Always the same number 7.",
+            ]
+            texts.append(good if seed % 3 == 0 else bad[seed % 5])
+        return texts
+
+
+class HopelessModel(MoodyModel):
+    def complete(self, prompts, **options):
+        return ["" for _ in prompts]
+
+
+@pytest.fixture
+def other_models(monkeypatch):
+    monkeypatch.setitem(language_models.LANGUAGE_MODELS, "moody", f"{__name__}:MoodyModel")
+    monkeypatch.setitem(language_models.LANGUAGE_MODELS, "hopeless", f"{__name__}:HopelessModel")
+
+
+def birds(folder, text="owl\nwren\n"):
+    path = folder / "birds.txt"
+    path.write_text(text)
+    return str(path)
+
+
+def test_rejected_draws_are_drawn_again_in_their_slot_and_counted(tmp_path, other_models):
+    settings = {"concepts": birds(tmp_path), "language_model": "moody", "num_captions": 200}
+    folder = write_captions(config(tmp_path / "captions", **settings))
+    rows = read_captions(folder)
+    assert rows["caption_id"][:] == list(range(200))
+    assert all(row["seed"] % 3 == 0 and row["caption"].endswith(f"number {row['seed']}.") for row in rows)
+    for row in rows:
+        attempts = [seed_for(0, "caption", row["caption_id"], attempt) for attempt in range(50)]
+        assert next(seed for seed in attempts if seed % 3 == 0) == row["seed"], "the first good attempt counts"
+    notes = [json.loads(path.read_text()) for path in (folder / "shards").iterdir()]
+    counts = {name: sum(note["counts"].get(name, 0) for note in notes) for name in notes[0]["counts"]}
+    assert set(counts) == {"empty", "markup", "lacks_concept", "too_long", "no_background_list"}
+    assert sum(counts.values()) - counts["no_background_list"] > 200
+    assert f"| too_long | {counts['too_long']} |" in (folder / "README.md").read_text()
+
+
+def test_duplicates_within_a_shard_are_redrawn(tmp_path, monkeypatch):
+    class Parrot(MoodyModel):
+        def complete(self, prompts, *, seeds, **options):
+            return [f"An owl or a wren number {seed % 40}." for seed in seeds]
+
+    monkeypatch.setattr(f"{__name__}.MoodyModel", Parrot)
+    monkeypatch.setitem(language_models.LANGUAGE_MODELS, "moody", f"{__name__}:MoodyModel")
+    settings = {"concepts": birds(tmp_path), "language_model": "moody", "num_captions": 40, "rows_per_shard": 20}
+    folder = write_captions(config(tmp_path / "captions", **settings))
+    captions = read_captions(folder)["caption"][:]
+    assert len(set(captions[:20])) == len(set(captions[20:])) == 20
+    assert len(set(captions)) < 40, "across shards they stay: that is another pass"
+    assert json.loads((folder / "shards/00000.json").read_text())["counts"]["duplicate"] > 0
+
+
+def test_a_model_without_hope_is_given_up(tmp_path, other_models):
+    with pytest.raises(UserInputError) as caught:
+        write_captions(config(tmp_path / "captions", language_model="hopeless"))
+    assert str(caught.value).startswith(
+        "'hopeless' wrote no caption that the filters keep in 50 draws for 64 rows; last reasons: empty (64); type"
+    )
+
+
+def test_a_changed_concept_file_is_refused(tmp_path, other_models):
+    settings = {"language_model": "moody", "num_captions": 5}
+    write_captions(config(tmp_path / "captions", concepts=birds(tmp_path), **settings))
+    changed = birds(tmp_path, "owl\nwren\nrook\n")
+    with pytest.raises(UserInputError, match=r"another configuration: concepts_fingerprint \w+ there, \w+ now; type"):
+        write_captions(config(tmp_path / "captions", concepts=changed, **settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"num_captions": 0}, "--num-captions 0 cannot be used; allowed: a whole number, 1 or more"),
+        ({"rows_per_shard": "many"}, "--rows-per-shard many cannot be used"),
+        ({"seed": -1}, "--seed -1 cannot be used"),
+        ({"temperature": -0.1}, "--temperature -0.1 cannot be used"),
+        ({"top_p": 0}, "--top-p 0 cannot be used; allowed: a number, above 0, up to 1; type --top-p 0.9"),
+        ({"max_new_tokens": 0}, "--max-new-tokens 0 cannot be used"),
+        ({"batch_size": 1.5}, "--batch-size 1.5 cannot be used"),
+    ],
+)
+def test_settings_that_cannot_be_used(settings, said):
+    with pytest.raises(UserInputError) as caught:
+        CaptionsConfig("captions", **settings)
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize("settings", [{"language_model": "tony"}, {"concepts": "toywrld"}])
+def test_unknown_names_leave_no_folder_behind(tmp_path, settings):
+    with pytest.raises(UserInputError, match="did you mean 'toy"):
+        write_captions(config(tmp_path / "captions", **settings))
+    assert not (tmp_path / "captions").exists()
+
+
+def test_the_card_says_how_to_make_it_again(toy):
+    card = (toy / "README.md").read_text()
+    assert f"synclr captions --output-dir {toy} --num-captions 300 --rows-per-shard 64" in card
+    assert "license: apache-2.0" in card and "300 rows" in card

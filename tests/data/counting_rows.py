@@ -1,0 +1,75 @@
+"""A tiny real stage for the tests of the writer: rows that are a function of (seed, row number)."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pyarrow as pa
+
+from synclr_hf.data.cards import CardFacts
+from synclr_hf.data.seeds import seed_for
+from synclr_hf.data.writing import RunPlan, write_run
+
+SCHEMA = pa.schema([("number", pa.int64()), ("text", pa.string()), ("payload", pa.binary())])
+
+
+@dataclass
+class CountingRows:
+    """Makes rows; may sleep in each, raise at one, end its process at one, or make the rows of one shard huge."""
+
+    seed: int = 0
+    seconds_per_row: float = 0.0
+    raise_at: int | None = None
+    die_at: int | None = None
+    error: type = RuntimeError
+    huge_shard: int | None = None
+
+    def load(self):
+        self.loaded_in = os.getpid()
+
+    def make(self, task, counts, report):
+        for number in range(task.first_row, task.first_row + task.num_rows):
+            if number == self.raise_at:
+                raise self.error(f"row {number} cannot be made")
+            if number == self.die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.seconds_per_row:
+                time.sleep(self.seconds_per_row)
+            counts["odd"] += number % 2
+            report(1)
+            text = task.inputs[number - task.first_row]["text"] if task.inputs else f"row {number}"
+            size = 5000 if task.index == self.huge_shard else 200
+            noise = Random(seed_for(self.seed, number)).randbytes(size)
+            yield {"number": number, "text": text, "payload": noise}
+
+
+def plan_for(folder, rows=60, rows_per_shard=10, **configuration):
+    card = CardFacts("Numbers", "Numbers.", {"number": "a number"}, {"All": "free"}, "mit", {}, "synclr numbers")
+    return RunPlan(
+        Path(folder),
+        "numbers",
+        rows,
+        rows_per_shard,
+        {"seed": 0, **configuration},
+        {"command": "synclr numbers"},
+        card,
+    )
+
+
+def run(folder, workers=1, rows=60, rows_per_shard=10, configuration=(), inputs=None, **maker):
+    plan = plan_for(folder, rows, rows_per_shard, **dict(configuration))
+    return write_run(plan, SCHEMA, CountingRows(**maker), workers=workers, inputs=inputs)
+
+
+def tree(folder, hidden=False):
+    """Return relative path -> bytes of every file."""
+    paths = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if hidden or path.name[0] != "."}
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], workers=int(sys.argv[2]), seconds_per_row=float(sys.argv[3]))

@@ -1,0 +1,37 @@
+import pytest
+
+from synclr_hf.data.checks import check_integer, check_number
+from synclr_hf.errors import UserInputError
+
+
+@pytest.mark.parametrize("value", [1, 5, 10])
+def test_good_integers(value):
+    check_integer("--size", value, minimum=1, maximum=10, example=4)
+
+
+@pytest.mark.parametrize("value", [0, 11, -3, 2.0, "4", True, None])
+def test_bad_integers(value):
+    with pytest.raises(UserInputError) as caught:
+        check_integer("--size", value, minimum=1, maximum=10, example=4)
+    assert str(caught.value) == f"--size {value} cannot be used; allowed: a whole number, 1 to 10; type --size 4"
+
+
+@pytest.mark.parametrize("value", [0.1, 1, 1.0])
+def test_good_numbers(value):
+    check_number("--top-p", value, minimum=0, maximum=1, above_minimum=True, example=0.9)
+
+
+@pytest.mark.parametrize("value", [0, 1.1, float("nan"), float("inf"), "0.5", False, None])
+def test_bad_numbers(value):
+    with pytest.raises(UserInputError) as caught:
+        check_number("--top-p", value, minimum=0, maximum=1, above_minimum=True, example=0.9)
+    assert str(caught.value) == (
+        f"--top-p {value} cannot be used; allowed: a number, above 0, up to 1; type --top-p 0.9"
+    )
+
+
+def test_open_ranges_are_told():
+    with pytest.raises(UserInputError, match="a whole number, 1 or more"):
+        check_integer("--rows", 0, minimum=1, example=2)
+    with pytest.raises(UserInputError, match="a number, 0 or more"):
+        check_number("--temperature", -1, minimum=0, example=0.8)

@@ -1,0 +1,140 @@
+from io import BytesIO
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, Features, Image, List, Value
+from PIL import Image as PilImage
+
+from synclr_hf.errors import UserInputError
+from synclr_hf.evaluation.data import labelled_dataset, labelled_splits
+from synclr_hf.evaluation.labelled_images import labelled_pictures
+from synclr_hf.evaluation.pictures import open_picture
+
+
+def encoded(colour):
+    file = BytesIO()
+    PilImage.new("RGB", (8, 8), colour).save(file, "PNG")
+    return {"bytes": file.getvalue(), "path": None}
+
+
+def save(folder, **splits):
+    for name, dataset in splits.items():
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        dataset.to_parquet(folder / "data" / f"{name}-00000.parquet")
+    return folder
+
+
+def images_set(captions_a_concept=6, concepts=("owl", "kite", "pear")):
+    rows = [
+        {
+            "caption_id": number,
+            "caption": f"a {concept}",
+            "concept": concept,
+            "images": [encoded((number, k, 0)) for k in range(4)],
+        }
+        for number, concept in enumerate(concepts * captions_a_concept)
+    ]
+    features = {"caption_id": Value("int64"), "caption": Value("string"), "concept": Value("string")}
+    return Dataset.from_list(rows, features=Features({**features, "images": List(Image())}))
+
+
+def plain(labels, feature):
+    rows = [{"image": encoded((number, 0, 0)), "label": label} for number, label in enumerate(labels)]
+    return Dataset.from_list(rows, features=Features({"image": Image(), "label": feature}))
+
+
+def test_images_set_is_split_by_caption(tmp_path):
+    folder = save(tmp_path / "images", train=images_set())
+    train, test = labelled_splits(folder, seed=3)
+    assert train.label_names == test.label_names == ("kite", "owl", "pear")
+    assert len(train) == 48 and len(test) == 24
+    assert not set(train.groups) & set(test.groups)
+    for side in (train, test):
+        for place in range(len(side)):
+            red, green, _ = open_picture(side.pictures[place]).getpixel((0, 0))
+            assert red == side.groups[place]  # the picture of its own caption
+            assert side.label_names[side.labels[place]] == ("owl", "kite", "pear")[red % 3]
+    again = labelled_dataset(folder, split="test", seed=3)
+    assert np.array_equal(again.groups, test.groups) and again.fingerprint == test.fingerprint
+    assert labelled_dataset(folder, split="test", seed=4).fingerprint != test.fingerprint
+
+
+def test_official_splits_and_class_names_are_kept(tmp_path):
+    feature = ClassLabel(names=["zebra", "ant"])
+    train, test = labelled_splits(
+        save(tmp_path / "set", train=plain([0, 1, 0, 1], feature), test=plain([1, 0, -1], feature))
+    )
+    assert train.label_names == ("zebra", "ant")
+    assert train.labels.tolist() == [0, 1, 0, 1]
+    assert test.labels.tolist() == [1, 0]  # -1: no label
+
+
+@pytest.mark.parametrize(
+    ("labels", "feature", "names"),
+    [(["b", "a", "b", "a"], Value("string"), ("a", "b")), ([7, 3, 7, 3], Value("int64"), ("3", "7"))],
+)
+def test_names_and_numbers_as_labels(tmp_path, labels, feature, names):
+    train, test = labelled_splits(save(tmp_path / "set", train=plain(labels, feature)))
+    assert train.label_names == names
+    assert len(train) == 2 and len(test) == 2 and set(test.labels) == {0, 1}
+
+
+def test_folder_of_class_folders(tmp_path):
+    for split in ("train", "test"):
+        for name, colour in (("cat", "red"), ("dog", "blue")):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            PilImage.new("RGB", (8, 8), colour).save(tmp_path / "set" / split / name / "1.png")
+    train, _ = labelled_splits(tmp_path / "set")
+    colours = {
+        train.label_names[label]: open_picture(train.pictures[row]).getpixel((0, 0))
+        for row, label in enumerate(train.labels)
+    }
+    assert colours == {"cat": (255, 0, 0), "dog": (0, 0, 255)}
+
+
+CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*.parquet
+---
+"""
+
+
+def test_a_set_made_anew_and_one_of_the_same_name_are_not_mixed_up(tmp_path):
+    fingerprints = []
+    for folder, names in (("a/set", "ab"), ("a/set", "cd"), ("b/set", "ef")):
+        made = save(tmp_path / folder, train=plain([*names, *names], Value("string")))
+        (made / "README.md").write_text(CARD)
+        train, _ = labelled_splits(made)
+        assert train.label_names == tuple(names)
+        fingerprints.append(train.fingerprint)
+    assert len(set(fingerprints)) == 3
+    assert labelled_splits(tmp_path / "b/set")[0].fingerprint == fingerprints[-1]
+
+
+def test_one_line_errors(tmp_path):
+    with pytest.raises(UserInputError, match="no data set at '/nowhere/at/all'.*--eval-dataset FOLDER"):
+        labelled_splits("/nowhere/at/all")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserInputError, match="cannot load the folder"):
+        labelled_splits(tmp_path / "empty")
+    one = plain([0, 0], ClassLabel(names=["a", "b"]))
+    with pytest.raises(UserInputError, match="has 1 class; classification needs at least 2"):
+        labelled_splits(save(tmp_path / "one", train=one))
+    with pytest.raises(UserInputError, match="no label column; found: image; needed"):
+        labelled_splits(save(tmp_path / "bare", train=one.remove_columns("label")))
+    blind = Dataset.from_dict({"label": ["a", "b"]})
+    with pytest.raises(UserInputError, match="no picture column; found: label; needed"):
+        labelled_splits(save(tmp_path / "blind", train=blind))
+    with pytest.raises(UserInputError, match="unknown split 'dev'; allowed: train, test"):
+        labelled_dataset(save(tmp_path / "two", train=images_set()), split="dev")
+
+
+def test_at_most_keeps_classes_even():
+    data = labelled_pictures([PilImage.new("RGB", (1, 1))] * 100, [0] * 80 + [1] * 15 + [2] * 5, ["a", "b", "c"])
+    assert np.bincount(data.at_most(15, seed=0).labels).tolist() == [5, 5, 5]
+    assert np.bincount(data.at_most(30, seed=0).labels).sum() == 30
+    assert data.at_most(100, seed=0) is data
+    assert data.at_most(15, seed=0).fingerprint != data.at_most(15, seed=1).fingerprint
