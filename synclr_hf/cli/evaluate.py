@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-import synclr_hf.models  # noqa: F401  (registers the encoder with the Auto classes)
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import write_text
 from synclr_hf.errors import UserInputError

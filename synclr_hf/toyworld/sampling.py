@@ -62,14 +62,14 @@ def sample(scene: Scene, seed: int, spread: float = 1.0) -> DrawnScene:
 
 
 def _pick_background(thing: str, dice: Dice) -> str:
-    return dice.pick(THINGS[thing].backgrounds) if dice.chance(0.7) else dice.pick(tuple(BACKGROUNDS))
+    return dice.pick(THINGS[thing].backgrounds) if dice.chance(0.85) else dice.pick(tuple(BACKGROUNDS))
 
 
 def _size_range(scene: Scene, count: int) -> tuple[float, float]:
     """Return the range of the thing's larger side, as a share of the picture's."""
-    low, high = SIZES[scene.size] if scene.size else (0.36, 0.66)
+    low, high = SIZES[scene.size] if scene.size else (0.48, 0.82)
     if scene.relation and not scene.size:
-        low, high = 0.36, 0.5
+        low, high = 0.42, 0.56
     crowd = 1.0 if count == 1 else 0.8 if count == 2 else 0.68 if count <= 4 else 0.5
     return low * crowd, high * crowd
 

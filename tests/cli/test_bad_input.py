@@ -1,0 +1,110 @@
+"""Mistakes of a user: one line that says what is allowed and what to type, no traceback."""
+
+import pytest
+import yaml
+from commands import RECIPE
+
+
+def refused(done):
+    """Return the one line of a refused command."""
+    assert done.returncode == 2, (done.returncode, done.stderr[-2000:])
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.startswith("synclr: error:")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("captions.language_model=lama", ["unknown language model 'lama'", "toy", "type --language-model"]),
+        ("images.image_generator=sd", ["unknown image generator 'sd'", "toy", "type --image-generator"]),
+        ("captions.concepts=toyworlds", ["unknown concept bank 'toyworlds'", "did you mean 'toyworld'", "--concepts"]),
+        ("images.images_per_caption=1", ["1", "positives", "2 or more", "--images-per-caption 4"]),
+        ("captions.num_captions=-3", ["--num-captions -3", "whole number", "--num-captions 1000"]),
+        ("captions.nmu=3", ["unknown entry of section 'captions' 'nmu'", "num_captions"]),
+        ("captoins.num_captions=3", ["unknown entry of section 'recipe' 'captoins'", "did you mean 'captions'"]),
+        ("pretraining.encoder.patch_size=7", ["size 32", "patch_size 7", "multiples of 7"]),
+        ("pretraining.encoder.hidden_size=33", ["hidden_size 33", "num_attention_heads 2"]),
+        ("pretraining.objectives=[{name: dino}]", ["unknown objective 'dino'", "multi_positive, ibot"]),
+        ("pretraining.training_arguments.ema_decay=3", ["ema_decay 3", "0 to 1"]),
+        ("pretraining.training_arguments.max_step=3", ["unknown entry", "'max_step'", "did you mean 'max_steps'"]),
+        ("evaluation.datasets=[no/where/at/all]", ["no/where/at/all"]),
+        ("seed=abc", ["seed 'abc'", "whole number"]),
+        ("nonsense", ["'nonsense' is no override", "captions.num_captions=200"]),
+    ],
+)
+def test_a_bad_entry_is_refused_before_anything_is_made(synclr, tmp_path, override, parts):
+    line = refused(synclr("run", RECIPE, "--output-dir", tmp_path / "run", override))
+    for part in parts:
+        assert part in line
+    assert not (tmp_path / "run" / "images").exists()
+
+
+def test_concept_files_of_rubbish(synclr, tmp_path):
+    (tmp_path / "empty.txt").write_text("\n# nothing\n")
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 4)
+    for name in ("empty.txt", "binary.txt", "missing.txt"):
+        line = refused(synclr("captions", "--output-dir", tmp_path / "out", "--concepts", tmp_path / name))
+        assert name in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_concept_that_the_toy_world_cannot_draw(synclr, tmp_path):
+    (tmp_path / "birds.txt").write_text("blue jay\nkingfisher\n")
+    line = refused(synclr("captions", "--output-dir", tmp_path / "out", "--concepts", tmp_path / "birds.txt"))
+    assert "blue jay" in line or "kingfisher" in line
+
+
+def test_an_output_folder_of_another_configuration(synclr, minute_run):
+    line = refused(synclr("run", RECIPE, "--output-dir", minute_run, "--seed", "4"))
+    assert "another configuration" in line and "seed 3 there, 4 now" in line and "--output-dir" in line
+    line = refused(
+        synclr("run", RECIPE, "--output-dir", minute_run, "pretraining.training_arguments.learning_rate=0.5")
+    )
+    assert "another configuration" in line and "learning_rate" in line
+
+
+def test_folders_that_cannot_be_written(synclr, tmp_path):
+    (tmp_path / "file").write_text("x")
+    line = refused(synclr("run", RECIPE, "--output-dir", tmp_path / "file"))
+    assert "file" in line and "type" in line
+    line = refused(synclr("run", RECIPE, "--output-dir", "/proc/nothing/here"))
+    assert "/proc/nothing/here" in line
+
+
+def test_recipes_that_are_none(synclr, tmp_path):
+    assert "did you mean 'toyworld'" in refused(synclr("run", "toywrold"))
+    (tmp_path / "broken.yaml").write_text("captions: [")
+    assert "is not YAML" in refused(synclr("run", tmp_path / "broken.yaml"))
+    assert "cannot be read" in refused(synclr("run", tmp_path / "missing.yaml"))
+    (tmp_path / "list.yaml").write_text(yaml.safe_dump(["captions"]))
+    assert "holds no sections" in refused(synclr("run", tmp_path / "list.yaml"))
+
+
+def test_pretraining_without_images_or_too_few(synclr, tmp_path, minute_run):
+    options = ("pretrain", "--config", RECIPE, "--output-dir", tmp_path / "out")
+    line = refused(synclr(*options, "--images", tmp_path / "nothing"))
+    assert "nothing" in line and "synclr images" in line
+    line = refused(
+        synclr(
+            *options,
+            "--images",
+            minute_run / "images",
+            "pretraining.training_arguments.per_device_train_batch_size=1000",
+        )
+    )
+    assert "per_device_train_batch_size 1000" in line and "64 captions" in line
+
+
+def test_help_of_every_command_and_unknown_ones(synclr):
+    for arguments in (
+        ["--help"],
+        ["run", "--help"],
+        ["captions", "--help"],
+        ["images", "--help"],
+        ["pretrain", "--help"],
+    ):
+        done = synclr(*arguments)
+        assert done.returncode == 0 and "usage: synclr" in done.stdout
+    assert "unknown command 'capitons'" in refused(synclr("capitons"))

@@ -1,0 +1,59 @@
+"""The house: rooms import only rooms above them, light rooms stay light, files of remote code stand alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import synclr_hf
+
+PACKAGE = Path(synclr_hf.__file__).parent
+ROOMS = "data concepts captions images toyworld views models objectives evaluation training hub report cli".split()
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_arrows_point_one_way(room):
+    files = list((PACKAGE / room).rglob("*.py"))
+    assert files
+    for path in files:
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[0] == "synclr_hf" and len(parts) > 1 and parts[1] in ROOMS:
+                assert ROOMS.index(parts[1]) <= ROOMS.index(room), f"{path}: imports {name}"
+                assert parts[1] != "toyworld" or room == "toyworld", f"{path}: nobody imports the toy world"
+
+
+def test_remote_code_imports_torch_and_transformers_only():
+    for name in ("configuration_synclr.py", "modeling_synclr.py"):
+        roots = {module.split(".")[0] for module in imported(PACKAGE / "models" / name)}
+        assert roots <= {"collections", "torch", "transformers", "huggingface_hub"}, name
+
+
+@pytest.mark.parametrize(
+    ("rooms", "heavy"),
+    [
+        ("data concepts captions.stage images.stage toyworld.image_generator toyworld.language_model", "torch"),
+        ("models objectives training views", "datasets diffusers gradio torchvision"),
+    ],
+)
+def test_light_rooms_stay_light(rooms, heavy):
+    imports = "; ".join(f"import synclr_hf.{room}" for room in rooms.split())
+    check = f"{imports}; import sys; print([name for name in {heavy.split()!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_file_stays_readable():
+    long = [f"{path} {n}" for path in PACKAGE.rglob("*.py") if (n := len(path.read_text().splitlines())) > 350]
+    assert long == []
+    assert not list(PACKAGE.rglob("utils.py"))
