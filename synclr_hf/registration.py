@@ -16,12 +16,21 @@ from types import ModuleType
 
 AUTO_CONFIG = "transformers.models.auto.configuration_auto"
 AUTO_MODEL = "transformers.models.auto.modeling_auto"
+OUR_CONFIG = "synclr_hf.models.configuration_synclr"
+OUR_MODEL = "synclr_hf.models.modeling_synclr"
+WATCHED = (AUTO_CONFIG, AUTO_MODEL, OUR_CONFIG, OUR_MODEL)
 
 
 def _register_after(name: str) -> None:
-    """Import the models, which register themselves; wait for `AUTO_MODEL` where it is half imported."""
-    if name == AUTO_MODEL or AUTO_MODEL not in sys.modules:
-        import_module("synclr_hf.models")
+    """Register after a watched module was imported; one that is half imported comes here again when it is whole."""
+    auto_name, our_name = (AUTO_CONFIG, OUR_CONFIG) if name in (AUTO_CONFIG, OUR_CONFIG) else (AUTO_MODEL, OUR_MODEL)
+    auto = sys.modules.get(auto_name)
+    ours = import_module(our_name) if auto is not None else None
+    if name in (AUTO_CONFIG, OUR_CONFIG):
+        if hasattr(auto, "AutoConfig") and hasattr(ours, "SynCLRConfig"):
+            auto.AutoConfig.register(ours.SynCLRConfig.model_type, ours.SynCLRConfig, exist_ok=True)
+    elif hasattr(auto, "AutoModel") and hasattr(ours, "SynCLRModel"):
+        auto.AutoModel.register(ours.SynCLRConfig, ours.SynCLRModel, exist_ok=True)
 
 
 class _LoaderWithRegistration(Loader):
@@ -39,7 +48,7 @@ class _LoaderWithRegistration(Loader):
 
 
 class _RegistrationFinder(MetaPathFinder):
-    """Finds the modules of the Auto classes as Python would, and wraps their loaders."""
+    """Finds the watched modules as Python would, and wraps their loaders."""
 
     def __init__(self) -> None:
         self.looking = False
@@ -47,7 +56,7 @@ class _RegistrationFinder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if self.looking or name not in (AUTO_CONFIG, AUTO_MODEL):
+        if self.looking or name not in WATCHED:
             return None
         self.looking = True
         try:
@@ -60,8 +69,9 @@ class _RegistrationFinder(MetaPathFinder):
 
 
 def register_with_transformers() -> None:
-    """Register now if transformers has imported its Auto classes already, else when it does."""
-    if AUTO_CONFIG in sys.modules:
-        import_module("synclr_hf.models")
-    elif not any(isinstance(finder, _RegistrationFinder) for finder in sys.meta_path):
+    """Register now what transformers has imported already, and the rest when it is imported."""
+    if not any(isinstance(finder, _RegistrationFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _RegistrationFinder())
+    for name in (AUTO_CONFIG, AUTO_MODEL):
+        if name in sys.modules:
+            _register_after(name)

@@ -1,11 +1,19 @@
-"""The encoder and its configuration, registered with the Auto classes of transformers."""
+"""The encoder and its configuration."""
 
-from transformers import AutoConfig, AutoModel  # first: `synclr_hf.registration` waits for these two
+from importlib import import_module
+from typing import Any
 
-from .configuration_synclr import SynCLRConfig
-from .modeling_synclr import SynCLRModel, SynCLRPreTrainedModel
+_HOMES = {
+    "SynCLRConfig": "configuration_synclr",
+    "SynCLRModel": "modeling_synclr",
+    "SynCLRPreTrainedModel": "modeling_synclr",
+}
 
 __all__ = ["SynCLRConfig", "SynCLRModel", "SynCLRPreTrainedModel"]
 
-AutoConfig.register(SynCLRConfig.model_type, SynCLRConfig, exist_ok=True)
-AutoModel.register(SynCLRConfig, SynCLRModel, exist_ok=True)
+
+def __getattr__(name: str) -> Any:
+    """Import a class when it is first asked for: the configuration is registered before the model can be imported."""
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -65,6 +65,10 @@ def render(drawn: DrawnScene, size: int) -> tuple[Image.Image, list[Layer]]:
     return _finish(canvas, drawn, size), layers
 
 
+PALING = 0.4
+"""How far the colours of a background are drawn towards grey, as air does with distance; things keep theirs."""
+
+
 def _render_background(drawn: DrawnScene, size: int) -> np.ndarray:
     dice = Dice(drawn.seed, "toyworld", "background")
     frame = FULL_FRAMES.get(drawn.background)
@@ -74,7 +78,10 @@ def _render_background(drawn: DrawnScene, size: int) -> np.ndarray:
     sketch = Sketch(size, dice)
     assert draw is not None
     draw(sketch, drawn.horizon)
-    return sketch.finish()
+    canvas = sketch.finish()
+    if frame is None:
+        canvas += (canvas.mean(axis=0) - canvas) * np.float32(PALING)
+    return canvas
 
 
 def render_thing(one: DrawnThing, size: int, sun: float) -> Layer:

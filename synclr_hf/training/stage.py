@@ -64,10 +64,17 @@ class PretrainingConfig:
         self.views_config().check_patch_size(model_config.encoder_config.patch_size)
         with torch.device("meta"):
             SynCLRForPreTraining(model_config)
+        self.trainer_arguments()
 
     def views_config(self) -> ViewsConfig:
         """Return the settings of the views."""
         return settings_from(ViewsConfig, self.views, "views")
+
+    def trainer_arguments(self) -> SynCLRTrainingArguments:
+        """Return the arguments of the Trainer."""
+        fixed = {"output_dir": self.output_dir, "seed": self.seed}
+        entries = {"report_to": "none", "save_total_limit": 1, **self.training_arguments, **fixed}
+        return settings_from(SynCLRTrainingArguments, entries, "training_arguments")
 
     def model_config(self) -> SynCLRPreTrainingConfig:
         """Return the configuration of the model."""
@@ -95,7 +102,7 @@ def pretrain(config: PretrainingConfig) -> Path:
     folder = Path(config.output_dir)
     with Progress("reading the images set"):
         rows = read_images(config.images)
-    arguments = _arguments(config, folder)
+    arguments = config.trainer_arguments()
     is_run_folder = (Path(config.images) / RUN_FILE).is_file()
     record = {
         "stage": "pretrain",
@@ -124,13 +131,6 @@ def run_encoders(config: PretrainingConfig) -> dict[str, SynCLRModel]:
     """Return the encoders of a finished run: `trained` (the EMA teacher), `student`, and `untrained`, its start."""
     trained = SynCLRForPreTraining.from_pretrained(config.output_dir)
     return {"trained": trained.synclr, "student": trained.student, "untrained": initial_model(config).synclr}
-
-
-def _arguments(config: PretrainingConfig, folder: Path) -> SynCLRTrainingArguments:
-    entries = {"report_to": "none", "save_total_limit": 1, **config.training_arguments}
-    return settings_from(
-        SynCLRTrainingArguments, {**entries, "output_dir": str(folder), "seed": config.seed}, "training_arguments"
-    )
 
 
 def _train(config: PretrainingConfig, arguments: SynCLRTrainingArguments, rows: Any, folder: Path) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import pytest
 from commands import RECIPE, command
 
+from synclr_hf.cli.main import main
+
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
@@ -34,3 +36,18 @@ def minute_run(synclr, tmp_path_factory):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == f"report: {folder}/report.html"
     return folder
+
+
+@pytest.fixture
+def synclr_here(capfd, monkeypatch, tmp_path_factory):
+    """Run `synclr ...` in this process, which has torch loaded already; the same result as `synclr`."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
+
+    def run(*arguments):
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        output, errors = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, ended.value.code, output, errors)
+
+    return run

@@ -34,33 +34,33 @@ def refused(done):
         ("nonsense", ["'nonsense' is no override", "captions.num_captions=200"]),
     ],
 )
-def test_a_bad_entry_is_refused_before_anything_is_made(synclr, tmp_path, override, parts):
-    line = refused(synclr("run", RECIPE, "--output-dir", tmp_path / "run", override))
+def test_a_bad_entry_is_refused_before_anything_is_made(synclr_here, tmp_path, override, parts):
+    line = refused(synclr_here("run", RECIPE, "--output-dir", tmp_path / "run", override))
     for part in parts:
         assert part in line
     assert not (tmp_path / "run" / "images").exists()
 
 
-def test_concept_files_of_rubbish(synclr, tmp_path):
+def test_concept_files_of_rubbish(synclr_here, tmp_path):
     (tmp_path / "empty.txt").write_text("\n# nothing\n")
     (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 4)
     for name in ("empty.txt", "binary.txt", "missing.txt"):
-        line = refused(synclr("captions", "--output-dir", tmp_path / "out", "--concepts", tmp_path / name))
+        line = refused(synclr_here("captions", "--output-dir", tmp_path / "out", "--concepts", tmp_path / name))
         assert name in line
     assert not (tmp_path / "out").exists()
 
 
-def test_a_concept_that_the_toy_world_cannot_draw(synclr, tmp_path):
+def test_a_concept_that_the_toy_world_cannot_draw(synclr_here, tmp_path):
     (tmp_path / "birds.txt").write_text("blue jay\nkingfisher\n")
-    line = refused(synclr("captions", "--output-dir", tmp_path / "out", "--concepts", tmp_path / "birds.txt"))
+    line = refused(synclr_here("captions", "--output-dir", tmp_path / "out", "--concepts", tmp_path / "birds.txt"))
     assert "blue jay" in line or "kingfisher" in line
 
 
-def test_an_output_folder_of_another_configuration(synclr, minute_run):
-    line = refused(synclr("run", RECIPE, "--output-dir", minute_run, "--seed", "4"))
+def test_an_output_folder_of_another_configuration(synclr_here, minute_run):
+    line = refused(synclr_here("run", RECIPE, "--output-dir", minute_run, "--seed", "4"))
     assert "another configuration" in line and "seed 3 there, 4 now" in line and "--output-dir" in line
     line = refused(
-        synclr("run", RECIPE, "--output-dir", minute_run, "pretraining.training_arguments.learning_rate=0.5")
+        synclr_here("run", RECIPE, "--output-dir", minute_run, "pretraining.training_arguments.learning_rate=0.5")
     )
     assert "another configuration" in line and "learning_rate" in line
 
@@ -73,21 +73,21 @@ def test_folders_that_cannot_be_written(synclr, tmp_path):
     assert "/proc/nothing/here" in line
 
 
-def test_recipes_that_are_none(synclr, tmp_path):
-    assert "did you mean 'toyworld'" in refused(synclr("run", "toywrold"))
+def test_recipes_that_are_none(synclr_here, tmp_path):
+    assert "did you mean 'toyworld'" in refused(synclr_here("run", "toywrold"))
     (tmp_path / "broken.yaml").write_text("captions: [")
-    assert "is not YAML" in refused(synclr("run", tmp_path / "broken.yaml"))
-    assert "cannot be read" in refused(synclr("run", tmp_path / "missing.yaml"))
+    assert "is not YAML" in refused(synclr_here("run", tmp_path / "broken.yaml"))
+    assert "cannot be read" in refused(synclr_here("run", tmp_path / "missing.yaml"))
     (tmp_path / "list.yaml").write_text(yaml.safe_dump(["captions"]))
-    assert "holds no sections" in refused(synclr("run", tmp_path / "list.yaml"))
+    assert "holds no sections" in refused(synclr_here("run", tmp_path / "list.yaml"))
 
 
-def test_pretraining_without_images_or_too_few(synclr, tmp_path, minute_run):
+def test_pretraining_without_images_or_too_few(synclr_here, tmp_path, minute_run):
     options = ("pretrain", "--config", RECIPE, "--output-dir", tmp_path / "out")
-    line = refused(synclr(*options, "--images", tmp_path / "nothing"))
+    line = refused(synclr_here(*options, "--images", tmp_path / "nothing"))
     assert "nothing" in line and "synclr images" in line
     line = refused(
-        synclr(
+        synclr_here(
             *options,
             "--images",
             minute_run / "images",

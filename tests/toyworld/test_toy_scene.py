@@ -73,8 +73,8 @@ def test_what_is_left_free_varies_with_the_seed():
     assert len({scene.background for scene in drawn}) >= 6
     assert len({scene.light for scene in drawn}) == 5
     widths = [2 * one.half for one in mains]
-    assert min(widths) < 0.4 and max(widths) > 0.6
-    assert sum(0.2 <= one.box[2] - one.box[0] <= 0.75 for one in mains) > 90
+    assert min(widths) < 0.55 and max(widths) > 0.75
+    assert sum(0.25 <= one.box[2] - one.box[0] <= 0.95 for one in mains) > 90
 
 
 def test_everything_lies_in_the_picture_and_the_main_thing_is_the_largest():
