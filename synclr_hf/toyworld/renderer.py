@@ -65,8 +65,10 @@ def render(drawn: DrawnScene, size: int) -> tuple[Image.Image, list[Layer]]:
     return _finish(canvas, drawn, size), layers
 
 
-PALING = 0.4
+PALING = 0.55
 """How far the colours of a background are drawn towards grey, as air does with distance; things keep theirs."""
+HAZE = 0.3
+"""How far its tones are drawn towards their mean, likewise."""
 
 
 def _render_background(drawn: DrawnScene, size: int) -> np.ndarray:
@@ -81,6 +83,7 @@ def _render_background(drawn: DrawnScene, size: int) -> np.ndarray:
     canvas = sketch.finish()
     if frame is None:
         canvas += (canvas.mean(axis=0) - canvas) * np.float32(PALING)
+        canvas += (canvas.mean() - canvas) * np.float32(HAZE)
     return canvas
 
 

@@ -17,6 +17,9 @@ CONTAINERS = ("basket", "crate", "bucket", "flowerpot")
 SUPPORTS = ("rock", "crate", "stool", "cushion", "book")
 COMPANIONS = ("rock", "basket", "crate", "stool", "bucket", "book", "flowerpot", "cushion")
 
+TYPICAL = 0.8
+"""Chance that a part has the paint that is typical of its thing; else any of the thing's paints, that one included."""
+
 
 def sample(scene: Scene, seed: int, spread: float = 1.0) -> DrawnScene:
     """Fill in what the scene leaves free.
@@ -67,9 +70,9 @@ def _pick_background(thing: str, dice: Dice) -> str:
 
 def _size_range(scene: Scene, count: int) -> tuple[float, float]:
     """Return the range of the thing's larger side, as a share of the picture's."""
-    low, high = SIZES[scene.size] if scene.size else (0.48, 0.82)
+    low, high = SIZES[scene.size] if scene.size else (0.56, 0.9)
     if scene.relation and not scene.size:
-        low, high = 0.42, 0.56
+        low, high = 0.46, 0.6
     crowd = 1.0 if count == 1 else 0.8 if count == 2 else 0.68 if count <= 4 else 0.5
     return low * crowd, high * crowd
 
@@ -85,7 +88,7 @@ def _sample_thing(
             paints[role] = mix_paint(colour, dice, 0.6 * spread)
             continue
         usual = names[: max(1, round(len(names) * spread))]
-        paint = dice.pick(usual)
+        paint = names[0] if dice.chance(TYPICAL) else dice.pick(usual)
         if role == BODY:
             body = colour_word(paint)
         elif colour and colour_word(paint) == colour:
