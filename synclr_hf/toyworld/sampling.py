@@ -70,9 +70,9 @@ def _pick_background(thing: str, dice: Dice) -> str:
 
 def _size_range(scene: Scene, count: int) -> tuple[float, float]:
     """Return the range of the thing's larger side, as a share of the picture's."""
-    low, high = SIZES[scene.size] if scene.size else (0.56, 0.9)
+    low, high = SIZES[scene.size] if scene.size else (0.52, 0.86)
     if scene.relation and not scene.size:
-        low, high = 0.46, 0.6
+        low, high = 0.45, 0.59
     crowd = 1.0 if count == 1 else 0.8 if count == 2 else 0.68 if count <= 4 else 0.5
     return low * crowd, high * crowd
 
