@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -67,7 +67,8 @@ class RunClock:
         """Write the measurements; a run that cannot write them has said so already."""
         if self.file.parent.is_dir():
             measured = {"seconds": self.seconds, "peak_memory_gib": self.peak_memory_gib}
-            write_text(self.file, json.dumps(measured, indent=1) + "\n")
+            with suppress(OSError):
+                write_text(self.file, json.dumps(measured, indent=1) + "\n")
 
 
 def _resident_gib() -> float:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from synclr_hf.errors import UserInputError
 from synclr_hf.hub import export_encoder
 from synclr_hf.hub.export import WEIGHTS
 
@@ -18,9 +16,4 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--output-dir", required=True, help="folder to write")
     parser.add_argument("--weights", default="teacher", help=f"{' or '.join(WEIGHTS)} (default: teacher)")
     options = parser.parse_args(arguments)
-    if not (Path(options.pretraining) / "model.safetensors").is_file():
-        raise UserInputError(
-            f"--pretraining '{options.pretraining}' holds no finished model; "
-            "type the folder that synclr pretrain wrote"
-        )
     print(f"encoder: {export_encoder(options.pretraining, options.output_dir, weights=options.weights)}")

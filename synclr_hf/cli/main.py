@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from synclr_hf.data.shards import DISK_FULL
 from synclr_hf.errors import UserInputError, unknown_name
 
 COMMANDS = {
@@ -56,10 +57,11 @@ def guarded(action: Callable[[], None]) -> int:
         print(f"\nsynclr: {told}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in DISK_FULL:
             raise
         print(
-            f"synclr: error: '{error.filename}' cannot be used: {error.strerror}; type another --output-dir, "
+            f"synclr: error: {error.filename or 'the disk'} cannot be used: {error.strerror}; "
+            "type another --output-dir, "
             "or make room and run the same command again: what is finished is kept",
             file=sys.stderr,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from synclr_hf.cli.recipe import Recipe, load_recipe
@@ -17,7 +18,7 @@ def pretraining_config(
     """Make the configuration of the stage from a recipe; its folders lie in the recipe's `output_dir`."""
     root = Path(recipe.output_dir)
     folders = {"images": images or str(root / "images"), "output_dir": output_dir or str(root / "pretraining")}
-    return settings_from(PretrainingConfig, {"seed": recipe.seed, **folders, **recipe.pretraining}, "pretraining")
+    return settings_from(PretrainingConfig, {**recipe.pretraining, "seed": recipe.seed, **folders}, "pretraining")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -33,6 +34,6 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     recipe = load_recipe(options.config, options.overrides)
     if options.seed is not None:
-        recipe.seed = options.seed
+        recipe = replace(recipe, seed=options.seed)
     folder = pretrain(pretraining_config(recipe, images=options.images, output_dir=options.output_dir))
     print(f"pretraining: {folder}")

@@ -36,8 +36,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse what the stages could not name better."""
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
-            raise UserInputError(f"seed {self.seed!r}; allowed: a whole number; type --seed 0")
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**32:
+            raise UserInputError(f"seed {self.seed!r}; allowed: a whole number, 0 to {2**32 - 1}; type --seed 0")
+        if not isinstance(self.output_dir, str) or not self.output_dir:
+            raise UserInputError(f"output_dir {self.output_dir!r}; allowed: a folder; type output_dir: outputs/run")
+        self.output_dir = str(Path(self.output_dir).expanduser())
         for name in ("captions", "images", "pretraining", "evaluation"):
             if getattr(self, name) is None:
                 setattr(self, name, {})

@@ -6,7 +6,7 @@ import argparse
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from typing import Any
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
 from synclr_hf.cli.clock import RunClock
 from synclr_hf.cli.recipe import Recipe, load_recipe, packaged_recipes
+from synclr_hf.data.checks import check_integer
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.reading import read_images
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.settings import settings_from
 from synclr_hf.data.workers import usable_cores
+from synclr_hf.errors import UserInputError
 from synclr_hf.images.stage import ImagesConfig, write_images
 
 CLOCK_FILE = "measurements.json"
@@ -42,6 +44,14 @@ class EvaluationPlan:
     held_out_captions: int = 600
     held_out_images_per_caption: int = 2
     datasets: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuse what the stages could not name better."""
+        if not isinstance(self.datasets, list) or not all(isinstance(name, str) for name in self.datasets):
+            raise UserInputError(
+                f"datasets {self.datasets!r}; allowed: a list of names; type datasets: [path/or/hub-id]"
+            )
+        check_integer("held_out_images_per_caption:", self.held_out_images_per_caption, minimum=2, example=2)
 
 
 @dataclass
@@ -171,7 +181,7 @@ def _results_words(evaluation: dict[str, Any]) -> str:
     for name, accuracy in evaluation["knn_top1"].items():
         lines.append(f"| {name} | {accuracy:.1%} | {evaluation['linear_top1'][name]:.1%} |")
     counts = f"{evaluation['num_train']} pictures to compare with, {evaluation['num_test']} to classify"
-    return "\n".join([*lines, "", f"{counts}, {evaluation['num_classes']} classes, k = 10, one seed."])
+    return "\n".join([*lines, "", f"{counts}, {evaluation['num_classes']} classes, one seed."])
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -187,11 +197,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("overrides", nargs="*", metavar="section.entry=value", help="entries of the recipe to change")
     options = parser.parse_intermixed_args(arguments)
     recipe = load_recipe(options.recipe, options.overrides)
-    recipe.output_dir = options.output_dir or recipe.output_dir
-    recipe.seed = recipe.seed if options.seed is None else options.seed
+    recipe = replace(
+        recipe,
+        output_dir=options.output_dir or recipe.output_dir,
+        seed=recipe.seed if options.seed is None else options.seed,
+    )
     if options.eval_dataset:
-        recipe.evaluation = {
-            **recipe.evaluation,
-            "datasets": [*recipe.evaluation.get("datasets", []), *options.eval_dataset],
-        }
+        named = recipe.evaluation.get("datasets") or []
+        recipe.evaluation = {**recipe.evaluation, "datasets": [*named, *options.eval_dataset]}
     print(f"report: {run(recipe)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 import synclr_hf.models
 from synclr_hf.errors import UserInputError
 from synclr_hf.models import SynCLRModel
-from synclr_hf.training import SynCLRForPreTraining
+from synclr_hf.training import SynCLRForPreTraining, SynCLRPreTrainingConfig
 
 REMOTE_CODE = ("configuration_synclr.py", "modeling_synclr.py")
 AUTO_MAP = {"AutoConfig": "configuration_synclr.SynCLRConfig", "AutoModel": "modeling_synclr.SynCLRModel"}
@@ -80,16 +81,18 @@ def export_encoder(
         results: measured results, for the card.
 
     Raises:
-        UserInputError: if `weights` is neither.
+        UserInputError: if `weights` is neither, `pretraining_dir` holds no pre-training model, or `output_dir` holds
+            anything but an earlier export.
     """
     if weights not in WEIGHTS:
         raise UserInputError(f"weights '{weights}'; allowed: {', '.join(WEIGHTS)}; type --weights teacher")
-    pretraining = SynCLRForPreTraining.from_pretrained(pretraining_dir)
+    output_dir = Path(output_dir).expanduser().resolve()
+    _refuse_foreign(output_dir)
+    pretraining = SynCLRForPreTraining.from_pretrained(_checked_pretraining(pretraining_dir))
     encoder: SynCLRModel = pretraining.synclr if weights == "teacher" else pretraining.student
     encoder.config.drop_path_rate = 0.0
     encoder.config.auto_map = dict(AUTO_MAP)
     encoder.config.architectures = ["SynCLRModel"]
-    output_dir = Path(output_dir)
     unfinished = output_dir.with_name(f".{output_dir.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -101,6 +104,33 @@ def export_encoder(
     shutil.rmtree(output_dir, ignore_errors=True)
     unfinished.rename(output_dir)
     return output_dir
+
+
+def _checked_pretraining(folder: Path | str) -> Path:
+    """Return the folder if a finished pre-training model is in it."""
+    folder = Path(folder).expanduser()
+    try:
+        kind = json.loads((folder / "config.json").read_text())["model_type"]
+    except (OSError, ValueError, KeyError):
+        kind = None
+    if kind != SynCLRPreTrainingConfig.model_type or not (folder / "model.safetensors").is_file():
+        raise UserInputError(
+            f"--pretraining '{folder}' holds no finished pre-training model; "
+            "type the folder that synclr pretrain wrote"
+        )
+    return folder
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse to replace anything but a folder that an export wrote."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        ours = json.loads((folder / "config.json").read_text())["auto_map"] == AUTO_MAP
+    except (OSError, ValueError, KeyError):
+        ours = False
+    if not ours:
+        raise UserInputError(f"--output-dir '{folder}' holds other things; type the name of a new or empty folder")
 
 
 def model_card(encoder: SynCLRModel, name: str, weights: str, data: str, results: str) -> str:

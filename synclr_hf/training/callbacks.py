@@ -45,7 +45,7 @@ class TeacherCallback(TrainerCallback):
 
 
 class StepProgressCallback(TrainerCallback):
-    """Shows steps, images and the last loss, and moves at least twice a second."""
+    """Shows the steps and the last loss, and moves at least twice a second."""
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
@@ -55,9 +55,7 @@ class StepProgressCallback(TrainerCallback):
     ) -> None:
         """Open the bar where training (re)starts."""
         if state.is_world_process_zero:
-            self.progress = Progress("pretraining", total=state.max_steps, unit="step")
-            self.progress.__enter__()
-            self.progress.update(state.global_step)
+            self.progress = Progress("pretraining", total=state.max_steps, unit="step", initial=state.global_step)
 
     def on_step_end(
         self, args: SynCLRTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -66,10 +64,22 @@ class StepProgressCallback(TrainerCallback):
         if self.progress:
             self.progress.update(1)
 
+    def on_log(
+        self,
+        args: SynCLRTrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show the loss."""
+        if self.progress and "loss" in (logs or {}):
+            self.progress.note(f"loss {float(logs['loss']):.3f}")
+
     def on_train_end(
         self, args: SynCLRTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Close the bar."""
         if self.progress:
-            self.progress.__exit__(None, None, None)
+            self.progress.close()
             self.progress = None

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 
+from synclr_hf.data.checks import check_integer
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.reading import content_fingerprint, read_images
 from synclr_hf.data.runs import RUN_FILE, open_run_folder
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.settings import settings_from
 from synclr_hf.data.shards import write_text
-from synclr_hf.errors import UserInputError
-from synclr_hf.models import SynCLRModel
+from synclr_hf.errors import UserInputError, unknown_name
+from synclr_hf.models import SynCLRConfig, SynCLRModel
+from synclr_hf.objectives import OBJECTIVES
 from synclr_hf.views import ViewsConfig, ViewsDataset
 
 from .arguments import SynCLRTrainingArguments
 from .configuration_pretraining import SynCLRPreTrainingConfig
 from .modeling_pretraining import SynCLRForPreTraining
-from .trainer import SynCLRTrainer, last_complete_checkpoint
+from .trainer import SynCLRTrainer, last_complete_checkpoint, step_of
 
 HISTORY_FILE = "history.json"
 """The Trainer's log, written last: a folder that holds it is finished."""
@@ -60,8 +64,19 @@ class PretrainingConfig:
 
     def __post_init__(self) -> None:
         """Find out early, before anything is made, whether the parts fit together."""
+        self.output_dir = str(Path(self.output_dir).expanduser())
+        self.images = str(Path(self.images).expanduser()) if self.images.startswith("~") else self.images
+        allowed = [field.name for field in fields(SynCLRConfig)]
+        for name in self.encoder:
+            if name not in allowed:
+                raise unknown_name("entry of section 'encoder'", name, allowed, "one of these under `encoder:`")
+        for name in ("patch_size", "num_attention_heads", "hidden_size", "num_hidden_layers"):
+            check_integer(f"{name}:", self.encoder.get(name, getattr(SynCLRConfig, name)), minimum=1, example=4)
+        self.views_config().check_patch_size(self.encoder.get("patch_size", SynCLRConfig.patch_size))
+        names = [settings.get("name") for settings in self.objectives or [{}]]
+        if self.objectives == [] or len(set(names)) < len(names):
+            raise UserInputError(f"objectives {names}; allowed: each of {', '.join(OBJECTIVES)} once")
         model_config = self.model_config()
-        self.views_config().check_patch_size(model_config.encoder_config.patch_size)
         with torch.device("meta"):
             SynCLRForPreTraining(model_config)
         self.trainer_arguments()
@@ -103,6 +118,13 @@ def pretrain(config: PretrainingConfig) -> Path:
     with Progress("reading the images set"):
         rows = read_images(config.images)
     arguments = config.trainer_arguments()
+    dataset = ViewsDataset(
+        rows,
+        config.views_config(),
+        patch_size=config.model_config().encoder_config.patch_size,
+        seed=config.seed,
+    )
+    _check_batch(config, arguments, dataset)
     is_run_folder = (Path(config.images) / RUN_FILE).is_file()
     record = {
         "stage": "pretrain",
@@ -116,7 +138,7 @@ def pretrain(config: PretrainingConfig) -> Path:
     held = open_run_folder(folder, record) if arguments.process_index == 0 else contextlib.nullcontext()
     with held:
         if not (folder / HISTORY_FILE).is_file():
-            _train(config, arguments, rows, folder)
+            _train(config, arguments, dataset, folder)
     return folder
 
 
@@ -133,20 +155,23 @@ def run_encoders(config: PretrainingConfig) -> dict[str, SynCLRModel]:
     return {"trained": trained.synclr, "student": trained.student, "untrained": initial_model(config).synclr}
 
 
-def _train(config: PretrainingConfig, arguments: SynCLRTrainingArguments, rows: Any, folder: Path) -> None:
-    model_config = config.model_config()
-    dataset = ViewsDataset(
-        rows, config.views_config(), patch_size=model_config.encoder_config.patch_size, seed=config.seed
-    )
+def _check_batch(config: PretrainingConfig, arguments: SynCLRTrainingArguments, dataset: ViewsDataset) -> None:
     batch = arguments.per_device_train_batch_size * arguments.world_size
     if len(dataset) < batch:
         raise UserInputError(
             f"per_device_train_batch_size {arguments.per_device_train_batch_size} x {arguments.world_size} processes "
             f"is more than the {len(dataset)} captions of {config.images}; type a smaller one or make more captions"
         )
+
+
+def _train(config: PretrainingConfig, arguments: SynCLRTrainingArguments, dataset: ViewsDataset, folder: Path) -> None:
     trainer = SynCLRTrainer(model=initial_model(config), args=arguments, train_dataset=dataset)
     checkpoint = last_complete_checkpoint(folder)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if checkpoint and step_of(checkpoint) >= arguments.max_steps > 0:
+        trainer.model = SynCLRForPreTraining.from_pretrained(checkpoint)
+        trainer.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(folder))
     if trainer.is_world_process_zero():
         write_text(folder / HISTORY_FILE, json.dumps(trainer.state.log_history, indent=1) + "\n")

@@ -98,9 +98,14 @@ class SynCLRTrainer(Trainer):
         super().log(logs, start_time)
 
 
+def step_of(checkpoint: Path) -> int:
+    """Return the optimizer step of a checkpoint's folder."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
 def last_complete_checkpoint(folder: Path) -> Path | None:
     """Find the newest checkpoint that was written to its end; the Trainer's state is the last file of one."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2])):
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text())
         except (OSError, ValueError):

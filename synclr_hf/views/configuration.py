@@ -55,6 +55,12 @@ class ViewsConfig:
         for name in (f for f in self.__dataclass_fields__ if f.endswith(("probability", "fraction"))):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserInputError(f"{name} {getattr(self, name)}: allowed: 0 to 1; type {name}: 0.5")
+        if len(self.color_jitter) != 4 or not self.downsample_sizes or len(self.blur_sigma) != 2:
+            raise UserInputError(
+                f"color_jitter {self.color_jitter}, downsample_sizes {self.downsample_sizes}, blur_sigma "
+                f"{self.blur_sigma}: allowed: four numbers, one size or more, two numbers; "
+                "type color_jitter: [0.4, 0.4, 0.2, 0.1]"
+            )
         if self.num_local_crops < 0:
             raise UserInputError(
                 f"num_local_crops {self.num_local_crops}: allowed: 0 or more; type num_local_crops: 4"

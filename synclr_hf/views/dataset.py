@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import DecompressionBombError
 from torch.utils.data import Dataset, Sampler
 
 from synclr_hf.data.seeds import seed_for
@@ -93,7 +94,7 @@ class ViewsDataset(Dataset):
             row = self.rows[(index + step) % len(self.rows)]
             try:
                 images = [decode(picture) for picture in row["images"]]
-            except (OSError, SyntaxError, ValueError) as error:
+            except (OSError, SyntaxError, ValueError, TypeError, AttributeError, DecompressionBombError) as error:
                 logger.warning(
                     "caption %s: a picture does not decode (%s); the next row stands in", row["caption_id"], error
                 )

@@ -30,12 +30,22 @@ def refused(done):
         ("pretraining.training_arguments.ema_decay=3", ["ema_decay 3", "0 to 1"]),
         ("pretraining.training_arguments.max_step=3", ["unknown entry", "'max_step'", "did you mean 'max_steps'"]),
         ("evaluation.datasets=[no/where/at/all]", ["no/where/at/all"]),
-        ("seed=abc", ["seed 'abc'", "whole number"]),
+        ("pretraining.encoder.num_layers=9", ["'num_layers'", "section 'encoder'", "num_hidden_layers"]),
+        ("pretraining.encoder.patch_size=0", ["patch_size: 0", "whole number"]),
+        ("pretraining.objectives=[{name: ibot}, {name: ibot}]", ["'ibot', 'ibot'", "once"]),
+        ("pretraining.training_arguments.max_steps=many", ["max_steps 'many' is no number"]),
+        ("pretraining.views.color_jitter=[0.4]", ["color_jitter [0.4]", "four numbers"]),
+        ("evaluation.datasets=outputs/x", ["datasets 'outputs/x'", "a list"]),
+        ("evaluation.held_out_images_per_caption=1", ["held_out_images_per_caption: 1"]),
+        ("seed=-1", ["seed -1", "0 to 4294967295"]),
+        ("output_dir=5", ["output_dir 5"]),
+        ("seed=abc", ["seed 'abc' is no number"]),
         ("nonsense", ["'nonsense' is no override", "captions.num_captions=200"]),
     ],
 )
 def test_a_bad_entry_is_refused_before_anything_is_made(synclr_here, tmp_path, override, parts):
-    line = refused(synclr_here("run", RECIPE, "--output-dir", tmp_path / "run", override))
+    output = () if override.startswith("output_dir") else ("--output-dir", tmp_path / "run")
+    line = refused(synclr_here("run", RECIPE, *output, override))
     for part in parts:
         assert part in line
     assert not (tmp_path / "run" / "images").exists()
@@ -95,6 +105,7 @@ def test_pretraining_without_images_or_too_few(synclr_here, tmp_path, minute_run
         )
     )
     assert "per_device_train_batch_size 1000" in line and "64 captions" in line
+    assert not (tmp_path / "out").exists(), "the same command with a smaller batch must not meet an old configuration"
 
 
 def test_help_of_every_command_and_unknown_ones(synclr):

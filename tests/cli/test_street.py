@@ -150,6 +150,18 @@ def test_killed_again_and_again_it_ends_with_the_same(minute_run, environment, t
     assert numbers(folder) == numbers(minute_run)
 
 
+def test_killed_after_the_last_checkpoint_trains_no_step_more(minute_run, synclr, tmp_path):
+    folder = tmp_path / "pretraining"
+    shutil.copytree(minute_run / "pretraining", folder)
+    for name in ("history.json", "model.safetensors"):
+        (folder / name).unlink()
+    done = synclr("pretrain", "--config", RECIPE, "--images", minute_run / "images", "--output-dir", folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    wanted = checksums(minute_run / "pretraining", "model.safetensors")["model.safetensors"]
+    assert checksums(folder, "model.safetensors")["model.safetensors"] == wanted
+    assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-24"]
+
+
 def test_accelerate_launch_is_the_same_training(minute_run, environment, tmp_path):
     script = RECIPE.parents[2] / "scripts" / "pretrain.py"
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", script]

@@ -41,7 +41,7 @@ def test_the_asked_weights_are_written(pretraining, tmp_path, weights):
 
 def test_a_second_export_replaces_the_first_whole(pretraining, tmp_path):
     _, folder = pretraining
-    (tmp_path / "encoder").mkdir()
+    export_encoder(folder, tmp_path / "encoder")
     (tmp_path / "encoder" / "left_over.bin").write_text("x")
     (tmp_path / ".encoder.unfinished").mkdir()
     (tmp_path / ".encoder.unfinished" / "half.safetensors").write_text("x")
@@ -50,6 +50,18 @@ def test_a_second_export_replaces_the_first_whole(pretraining, tmp_path):
     assert {"config.json", "model.safetensors", "preprocessor_config.json", "README.md", "modeling_synclr.py"} <= names
     assert "left_over.bin" not in names and "half.safetensors" not in names
     assert not (tmp_path / ".encoder.unfinished").exists()
+
+
+def test_other_peoples_folders_are_left_alone(pretraining, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("x")
+    for folder in (tmp_path / "thesis", pretraining[1]):
+        before = sorted(path.name for path in folder.iterdir())
+        with pytest.raises(UserInputError, match="holds other things"):
+            export_encoder(pretraining[1], folder)
+        assert sorted(path.name for path in folder.iterdir()) == before
+    with pytest.raises(UserInputError, match="holds no finished pre-training model"):
+        export_encoder(tmp_path / "thesis", tmp_path / "encoder")
 
 
 def test_unknown_weights_are_refused_and_nothing_is_touched(pretraining, tmp_path):
