@@ -132,7 +132,7 @@ def run(recipe: Recipe) -> Path:
         facts = {
             "evaluation": evaluation,
             "other_evaluations": dict(zip(other_sides, others, strict=True)),
-            "seconds": clock.seconds,
+            "seconds": {name: seconds for name, seconds in clock.seconds.items() if name != "report"},
             "peak_memory_gib": clock.peak_memory_gib,
             "config": asdict(recipe),
             "seed": recipe.seed,
