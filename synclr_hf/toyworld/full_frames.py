@@ -56,15 +56,16 @@ def draw_texture(frame: FullFrame, figure: tuple, ground: tuple, size: int, dice
     zoom = dice.between(0.45, 1.25)
     cosine, sine = np.float32(np.cos(angle) * zoom), np.float32(np.sin(angle) * zoom)
     depth = 1 + axis[:, None] * np.float32(dice.between(-0.35, 0.35)) + axis * np.float32(dice.between(-0.3, 0.3))
-    u = ((axis[:, None] * -sine + axis * cosine) / depth + np.float32(dice.roll())) % 1
-    v = ((axis[:, None] * cosine + axis * sine) / depth + np.float32(dice.roll())) % 1
+    u = (axis[:, None] * -sine + axis * cosine) / depth + np.float32(dice.roll())
+    v = (axis[:, None] * cosine + axis * sine) / depth + np.float32(dice.roll())
+    u, v = u - np.floor(u), v - np.floor(v)
     assert frame.pattern is not None
     share = np.clip(frame.pattern(u, v), -1, 1).astype(np.float32)
     if frame.pattern in (textures._waves, textures._wood, textures._weave):
         share = share * 0.5 + 0.5
     share = np.abs(share)
     if double:
-        share = share.reshape(size, 2, size, 2).mean(axis=(1, 3))
+        share = (share[0::2, 0::2] + share[0::2, 1::2] + share[1::2, 0::2] + share[1::2, 1::2]) * np.float32(0.25)
     first, second = (np.asarray(colour, np.float32)[:, None, None] for colour in (figure, ground))
     canvas = second + share * (first - second)
     x, y = dice.whole(0, size - 1), dice.whole(0, size - 1)

@@ -20,7 +20,7 @@ from synclr_hf.toyworld.textures import SURFACES, TILE, noise, tile
 from synclr_hf.toyworld.thing import BODY
 from synclr_hf.toyworld.things import THINGS
 
-REVISION = "1"
+REVISION = "2"
 """Changes whenever the same (caption, seed, size) gives other pixels."""
 
 
@@ -80,11 +80,7 @@ def _render_background(drawn: DrawnScene, size: int) -> np.ndarray:
     sketch = Sketch(size, dice)
     assert draw is not None
     draw(sketch, drawn.horizon)
-    canvas = sketch.finish()
-    if frame is None:
-        canvas += (canvas.mean(axis=0) - canvas) * np.float32(PALING)
-        canvas += (canvas.mean() - canvas) * np.float32(HAZE)
-    return canvas
+    return sketch.finish() if frame is not None else sketch.finish(paling=PALING, haze=HAZE)
 
 
 def render_thing(one: DrawnThing, size: int, sun: float) -> Layer:
@@ -164,13 +160,17 @@ def _apply_shading(colour: np.ndarray, alpha: np.ndarray, one: DrawnThing, size:
     toward = soft[reach + y : reach + y + height, reach + x : reach + x + width]
     away = soft[reach - y : reach - y + height, reach - x : reach - x + width]
     shade = (away - toward) * np.float32(0.45 / 255)
-    slope = np.linspace(-0.1, 0.1, height, dtype=np.float32)[:, None] * np.float32(dy)
-    shade += slope + np.linspace(-0.1, 0.1, width, dtype=np.float32)[None, :] * np.float32(dx) + 1
+    shade += _slope(height)[:, None] * np.float32(dy) + (_slope(width) * np.float32(dx) + 1)
     colour *= np.minimum(shade, np.float32(1.18))
     if one.texture == "shiny":
         bright = np.exp(-((np.maximum(shade - 1.22, -0.3) / 0.07) ** 2)) * alpha
         colour += bright * np.float32(120)
     np.minimum(colour, alpha * 255, out=colour)
+
+
+@lru_cache(maxsize=1024)
+def _slope(length: int) -> np.ndarray:
+    return np.linspace(-0.1, 0.1, length, dtype=np.float32)
 
 
 def _cast_shadow(canvas: np.ndarray, one: DrawnThing, layer: Layer, drawn: DrawnScene) -> None:

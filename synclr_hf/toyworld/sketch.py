@@ -109,22 +109,39 @@ class Sketch:
         """Add soft light of the given colour around a point."""
         self._glows.append((cx, cy, radius, colour))
 
-    def finish(self) -> np.ndarray:
-        """Return the picture, float32 in 0..255, shape (3, size, size)."""
+    def finish(self, *, paling: float = 0.0, haze: float = 0.0) -> np.ndarray:
+        """Return the picture, float32 in 0..255, shape (3, size, size).
+
+        Args:
+            paling: how far each colour is drawn towards grey, 0..1.
+            haze: how far each tone is drawn towards the mean of the picture, 0..1; grain and glow are weakened alike.
+        """
         size = self.size
-        canvas = np.asarray(self._image.reduce(2)).transpose(2, 0, 1).astype(np.float32, order="C")
+        small = self._image.reduce(2)
+        if paling or haze:
+            small = small.convert("RGB", _fading(small, paling, haze))
+        canvas = np.asarray(small).transpose(2, 0, 1).astype(np.float32, order="C")
         for kind, strength, top, bottom in self._grains:
             first, last = max(round(top * size), 0), min(round(bottom * size), size)
             if first < last:
                 x, y = self.dice.whole(0, size - 1), self.dice.whole(0, size - 1)
                 patch = noise(kind, size)[y : y + last - first, x : x + size]
-                canvas[:, first:last] += patch * np.float32(strength)
+                canvas[:, first:last] += patch * np.float32(strength * (1 - haze))
         axis = (np.arange(size, dtype=np.float32) + 0.5) / size
         for cx, cy, radius, colour in self._glows:
             light = np.exp(-(((axis - cy) / radius) ** 2))[:, None] * np.exp(-(((axis - cx) / radius) ** 2))[None]
             for channel, value in zip(canvas, colour, strict=True):
-                channel += light * np.float32(value)
+                channel += light * np.float32(value * (1 - haze))
         return canvas
+
+
+def _fading(image: Image.Image, paling: float, haze: float) -> tuple[float, ...]:
+    """Return the 3 x 4 colour matrix that takes away colour and contrast."""
+    mean = sum(image.reduce(image.size).getpixel((0, 0))) / 3  # type: ignore[arg-type]
+    off = (1 - haze) * paling / 3
+    on = (1 - haze) * (1 - paling) + off
+    lift = haze * mean
+    return (on, off, off, lift, off, on, off, lift, off, off, on, lift)
 
 
 def _ink(colour: Colour) -> tuple[int, int, int]:
