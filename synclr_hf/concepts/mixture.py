@@ -72,11 +72,6 @@ class ConceptMixture:
         return ConceptPrompt(concept, template, relation=relation, without_list=without_list)
 
 
-def sample_prompt(concepts: Sequence[Concept], seed: int) -> ConceptPrompt:
-    """Draw one prompt from `concepts`; for many prompts keep a `ConceptMixture`."""
-    return ConceptMixture(concepts).sample(seed)
-
-
 def _draw_template(random: Random, shares: dict[str, float]) -> str:
     point = random.random() * sum(shares.values())
     for name, share in shares.items():

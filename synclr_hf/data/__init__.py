@@ -1,1 +1,1 @@
-"""Rows on disk: schemas, seeds, sharded resumable writing, reading, dataset cards."""
+"""Rows on disk: schemas, seeds, sharded resumable writing, reading, pictures, dataset cards."""

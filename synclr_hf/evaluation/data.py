@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from synclr_hf.data.pictures import Picture
 from synclr_hf.data.reading import read_images
 from synclr_hf.data.runs import RUN_FILE
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.labelled_images import LabelledImages
-from synclr_hf.evaluation.pictures import Picture
 from synclr_hf.evaluation.splits import stratified_group_split
 
 if TYPE_CHECKING:
@@ -58,14 +58,6 @@ def labelled_splits(path_or_id: str | Path, *, seed: int = 0) -> tuple[LabelledI
             "give a data set with a 'test' split or with two pictures a class or more"
         )
     return whole.rows(train_rows), whole.rows(test_rows)
-
-
-def labelled_dataset(path_or_id: str | Path, *, split: str, seed: int = 0) -> LabelledImages:
-    """Load one side, `"train"` or `"test"`, of a labelled image data set; see `labelled_splits`."""
-    sides = dict(zip(("train", "test"), labelled_splits(path_or_id, seed=seed), strict=True))
-    if split not in sides:
-        raise UserInputError(f"unknown split '{split}'; allowed: train, test; type split='test'")
-    return sides[split]
 
 
 class _Column(Sequence[Picture]):

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from synclr_hf.evaluation.pictures import IMAGENET_MEAN, IMAGENET_STD, Picture, picture_array
+from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD, Picture
+from synclr_hf.evaluation.pictures import picture_array
 
 _NORMED_IN_POOLER = ("clip", "siglip")
 """Beginnings of the model types whose last norm sits in the pooler; elsewhere the pooler adds a layer or nothing."""

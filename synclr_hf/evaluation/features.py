@@ -16,11 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD, Picture
 from synclr_hf.data.progress import Progress
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.encoders import evaluating, normalised, own_image_size, picture_tokens
 from synclr_hf.evaluation.labelled_images import LabelledImages
-from synclr_hf.evaluation.pictures import IMAGENET_MEAN, IMAGENET_STD, Picture, picture_array, prepared_batches
+from synclr_hf.evaluation.pictures import picture_array, prepared_batches
 
 PIXEL_SIZE = 16
 """Side of the pictures in the raw-pixel baseline."""

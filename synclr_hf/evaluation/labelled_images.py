@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from synclr_hf.data.pictures import Picture
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.evaluation.pictures import Picture
 
 
 @dataclass(frozen=True)

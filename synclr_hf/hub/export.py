@@ -9,9 +9,10 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import BitImageProcessorPil
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
+from transformers.image_utils import PILImageResampling
 
 import synclr_hf.models
+from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD
 from synclr_hf.errors import UserInputError
 from synclr_hf.models import SynCLRModel
 from synclr_hf.training import SynCLRForPreTraining, SynCLRPreTrainingConfig
@@ -58,8 +59,8 @@ def image_processor(image_size: int) -> BitImageProcessorPil:
         size={"shortest_edge": image_size},
         crop_size={"height": image_size, "width": image_size},
         resample=PILImageResampling.BICUBIC,
-        image_mean=IMAGENET_DEFAULT_MEAN,
-        image_std=IMAGENET_DEFAULT_STD,
+        image_mean=list(IMAGENET_MEAN),
+        image_std=list(IMAGENET_STD),
     )
 
 

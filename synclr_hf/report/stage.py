@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from synclr_hf.data.pictures import DECODING_ERRORS, open_picture
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import write_text
 from synclr_hf.evaluation.encoders import own_image_size, patch_features
 from synclr_hf.evaluation.features import extract_features
 from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.pca import pca_maps
-from synclr_hf.evaluation.pictures import DECODING_ERRORS, open_picture
 from synclr_hf.evaluation.retrieval import nearest_neighbours
 from synclr_hf.report.content import CaptionPictures, FeatureMaps, Neighbour, NeighbourRow, ReportContent
 from synclr_hf.report.page import render_page

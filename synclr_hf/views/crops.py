@@ -1,25 +1,11 @@
-"""Decoding and cropping: what the data loader's workers do, on uint8 and without torch's random state."""
+"""Random crops: what the data loader's workers do, on uint8 and without torch's random state."""
 
 from __future__ import annotations
 
-import io
 import math
-from typing import Any
 
 import numpy as np
 from PIL import Image
-
-
-def decode(picture: Any) -> Image.Image:
-    """Turn a picture of a dataset (PIL, or `{"bytes", "path"}` as stored) into an RGB image.
-
-    Raises:
-        OSError: if the bytes are no picture, or a broken one.
-    """
-    if isinstance(picture, Image.Image):
-        return picture.convert("RGB")
-    source = io.BytesIO(picture["bytes"]) if picture.get("bytes") is not None else picture["path"]
-    return Image.open(source).convert("RGB")
 
 
 def random_crop_box(

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL.Image import DecompressionBombError
 from torch.utils.data import Dataset, Sampler
 
+from synclr_hf.data.pictures import DECODING_ERRORS, open_picture
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 
 from .configuration import ViewsConfig
-from .crops import decode, random_crop, random_downsample
+from .crops import random_crop, random_downsample
 from .photometric import draw_parameters
 
 logger = logging.getLogger(__name__)
@@ -93,8 +93,8 @@ class ViewsDataset(Dataset):
         for step in range(len(self.rows)):
             row = self.rows[(index + step) % len(self.rows)]
             try:
-                images = [decode(picture) for picture in row["images"]]
-            except (OSError, SyntaxError, ValueError, TypeError, AttributeError, DecompressionBombError) as error:
+                images = [open_picture(picture) for picture in row["images"]]
+            except DECODING_ERRORS as error:
                 logger.warning(
                     "caption %s: a picture does not decode (%s); the next row stands in", row["caption_id"], error
                 )

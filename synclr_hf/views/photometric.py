@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD
+
 from .configuration import ViewsConfig
 
 FLIP, BRIGHTNESS, CONTRAST, SATURATION, HUE, ORDER, GRAY, SIGMA, SOLARIZE = range(9)
@@ -21,7 +23,6 @@ JITTER_ORDERS = torch.tensor(list(permutations(range(4))))
 """`(24, 4)`: the order in which brightness (0), contrast (1), saturation (2) and hue (3) are applied."""
 
 LUMA = (0.299, 0.587, 0.114)
-IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BLUR_KERNEL_SIZE = 9
 
 
@@ -123,5 +124,5 @@ def augment(pixels: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
         images[blurred] = gaussian_blur(images[blurred], parameters[blurred, SIGMA])
     solarized = (parameters[:, SOLARIZE, None, None, None] > 0) & (images >= 128 / 255)
     images = torch.where(solarized, 1 - images, images)
-    mean, std = images.new_tensor(IMAGE_MEAN), images.new_tensor(IMAGE_STD)
+    mean, std = images.new_tensor(IMAGENET_MEAN), images.new_tensor(IMAGENET_STD)
     return (images - mean[:, None, None]) / std[:, None, None]

@@ -13,7 +13,7 @@ from synclr_hf.captions.filters import first_reason
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
 from synclr_hf.captions.templates import build_prompt
 from synclr_hf.concepts.banks import load_concepts
-from synclr_hf.concepts.mixture import sample_prompt
+from synclr_hf.concepts.mixture import ConceptMixture
 from synclr_hf.data.reading import read_captions
 from synclr_hf.data.schemas import caption_features
 from synclr_hf.data.seeds import seed_for
@@ -44,9 +44,9 @@ def test_rows_follow_the_schema_and_sit_in_their_slots(toy):
 
 
 def test_every_row_can_be_drawn_again_from_its_seed(toy):
-    bank = load_concepts("toyworld")
+    mixture = ConceptMixture(load_concepts("toyworld"))
     for row in read_captions(toy):
-        wanted = sample_prompt(bank, seed_for(row["seed"], "concept"))
+        wanted = mixture.sample(seed_for(row["seed"], "concept"))
         assert (wanted.concept.name, wanted.template) == (row["concept"], row["template"])
         assert (wanted.background, wanted.relation) == (row["background"], row["relation"])
         prompt = build_prompt(wanted, seed_for(row["seed"], "examples"))

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from synclr_hf.concepts.concept import Concept
-from synclr_hf.concepts.mixture import RELATIONS, ConceptMixture, sample_prompt
+from synclr_hf.concepts.mixture import RELATIONS, ConceptMixture
 
 OWL = Concept("owl", "test", backgrounds=("forest", "barn"))
 MUG = Concept("mug", "test")
@@ -37,7 +37,7 @@ def test_scenes_and_textures_take_the_plain_one_only(kind):
 
 def test_fields_belong_to_their_template():
     for seed in range(2000):
-        prompt = sample_prompt([OWL, MUG, HARBOR], seed)
+        prompt = ConceptMixture([OWL, MUG, HARBOR]).sample(seed)
         assert (prompt.background is not None) == (prompt.template == "background")
         assert (prompt.relation is not None) == (prompt.template == "relation")
         assert prompt.background is None or prompt.background in prompt.concept.backgrounds
@@ -57,8 +57,8 @@ def test_concepts_follow_their_weights():
 
 
 def test_the_same_seed_gives_the_same_prompt():
-    drawn = [sample_prompt([OWL, MUG, HARBOR], seed) for seed in range(100)]
-    assert drawn == [sample_prompt([OWL, MUG, HARBOR], seed) for seed in range(100)]
+    drawn = [ConceptMixture([OWL, MUG, HARBOR]).sample(seed) for seed in range(100)]
+    assert drawn == [ConceptMixture([OWL, MUG, HARBOR]).sample(seed) for seed in range(100)]
     assert len(set(drawn)) > 10
 
 

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 from transformers import BitImageProcessorPil
 
-from synclr_hf.evaluation.pictures import open_picture, picture_array, prepared_batches, resize_and_crop
+from synclr_hf.data.pictures import open_picture
+from synclr_hf.evaluation.pictures import picture_array, prepared_batches, resize_and_crop
 
 
 def noise(width, height, seed=0):

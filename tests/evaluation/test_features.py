@@ -6,11 +6,12 @@ import torch
 from PIL import Image
 from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model
 
+from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.encoders import patch_features
 from synclr_hf.evaluation.features import extract_features, pixel_features, pixel_table
 from synclr_hf.evaluation.labelled_images import labelled_pictures
-from synclr_hf.evaluation.pictures import IMAGENET_MEAN, IMAGENET_STD, picture_array
+from synclr_hf.evaluation.pictures import picture_array
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 8, "image_size": 32}
 

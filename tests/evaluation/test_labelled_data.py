@@ -5,10 +5,10 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from PIL import Image as PilImage
 
+from synclr_hf.data.pictures import open_picture
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.data import labelled_dataset, labelled_splits
+from synclr_hf.evaluation.data import labelled_splits
 from synclr_hf.evaluation.labelled_images import labelled_pictures
-from synclr_hf.evaluation.pictures import open_picture
 
 
 def encoded(colour):
@@ -54,9 +54,9 @@ def test_images_set_is_split_by_caption(tmp_path):
             red, green, _ = open_picture(side.pictures[place]).getpixel((0, 0))
             assert red == side.groups[place]  # the picture of its own caption
             assert side.label_names[side.labels[place]] == ("owl", "kite", "pear")[red % 3]
-    again = labelled_dataset(folder, split="test", seed=3)
+    again = labelled_splits(folder, seed=3)[1]
     assert np.array_equal(again.groups, test.groups) and again.fingerprint == test.fingerprint
-    assert labelled_dataset(folder, split="test", seed=4).fingerprint != test.fingerprint
+    assert labelled_splits(folder, seed=4)[1].fingerprint != test.fingerprint
 
 
 def test_official_splits_and_class_names_are_kept(tmp_path):
@@ -128,8 +128,6 @@ def test_one_line_errors(tmp_path):
     blind = Dataset.from_dict({"label": ["a", "b"]})
     with pytest.raises(UserInputError, match="no picture column; found: label; needed"):
         labelled_splits(save(tmp_path / "blind", train=blind))
-    with pytest.raises(UserInputError, match="unknown split 'dev'; allowed: train, test"):
-        labelled_dataset(save(tmp_path / "two", train=images_set()), split="dev")
 
 
 def test_at_most_keeps_classes_even():

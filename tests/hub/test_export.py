@@ -6,11 +6,11 @@ import torch
 from huggingface_hub import ModelCard
 from PIL import Image
 
+from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD
 from synclr_hf.errors import UserInputError
 from synclr_hf.hub import export_encoder, image_processor
 from synclr_hf.models import SynCLRModel
 from synclr_hf.training import SynCLRForPreTraining, SynCLRPreTrainingConfig
-from synclr_hf.views.photometric import IMAGE_MEAN, IMAGE_STD
 
 
 @pytest.fixture
@@ -74,6 +74,6 @@ def test_the_processor_normalises_as_training_does():
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
     pixels = image_processor(32)(picture, return_tensors="pt").pixel_values[0]
     plain = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
-    expected = (plain - torch.tensor(IMAGE_MEAN)[:, None, None]) / torch.tensor(IMAGE_STD)[:, None, None]
+    expected = (plain - torch.tensor(IMAGENET_MEAN)[:, None, None]) / torch.tensor(IMAGENET_STD)[:, None, None]
     torch.testing.assert_close(pixels, expected, atol=1e-5, rtol=1e-5)
     assert image_processor(32)(Image.new("RGB", (50, 80)), return_tensors="pt").pixel_values.shape == (1, 3, 32, 32)

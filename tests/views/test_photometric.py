@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD
 from synclr_hf.views import ViewsConfig, augment
 from synclr_hf.views.photometric import (
     BRIGHTNESS,
@@ -14,8 +15,6 @@ from synclr_hf.views.photometric import (
     FLIP,
     GRAY,
     HUE,
-    IMAGE_MEAN,
-    IMAGE_STD,
     JITTER_ORDERS,
     ORDER,
     SATURATION,
@@ -50,7 +49,7 @@ def augmented(image, **changes):
     for column, value in changes.items():
         parameters[0, globals()[column]] = value
     values = augment(to_tensor(image), parameters)
-    mean, std = torch.tensor(IMAGE_MEAN)[:, None, None], torch.tensor(IMAGE_STD)[:, None, None]
+    mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
     return (values[0] * std + mean) * 255
 
 
