@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TRAIN_SPLITS = ("train", "training")
 TEST_SPLITS = ("test", "validation", "valid", "val")
+NO_LABEL = -1
+"""What stands in a column of class numbers where the class is not told."""
 HELD_OUT_SHARE = 1 / 3
 """Share of a data set with a single split that is used for testing."""
 
@@ -43,11 +45,11 @@ def labelled_splits(path_or_id: str | Path, *, seed: int = 0) -> tuple[LabelledI
     """
     splits = _load(path_or_id)
     train_name = next((name for name in TRAIN_SPLITS if name in splits), None)
-    test_name = next((name for name in TEST_SPLITS if name in splits), None)
+    test_name = next((name for name in TEST_SPLITS if name in splits and _has_labels(splits[name], path_or_id)), None)
     if train_name is not None and test_name is not None:
         names = _label_names([splits[train_name], splits[test_name]], path_or_id)
         return tuple(_labelled(splits[name], names, path_or_id) for name in (train_name, test_name))
-    only = splits[train_name or test_name or next(iter(splits))]
+    only = splits[train_name or test_name or next(iter(splits))]  # a test split without labels is of no use
     whole = _labelled(only, _label_names([only], path_or_id), path_or_id)
     train_rows, test_rows = stratified_group_split(
         whole.labels, whole.groups, held_out=HELD_OUT_SHARE, seed=seed_for(seed, "train and test")
@@ -79,7 +81,7 @@ def _load(path_or_id: str | Path) -> dict[str, Dataset]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
-    name = str(path_or_id)
+    name = str(Path(path_or_id).expanduser()) if str(path_or_id).startswith("~") else str(path_or_id)
     is_here = Path(name).exists()
     if not is_here and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise UserInputError(
@@ -90,7 +92,7 @@ def _load(path_or_id: str | Path) -> dict[str, Dataset]:
         return {"train": read_images(name)}
     try:
         splits = dict(load_dataset(name, cache_dir=_cache_of(Path(name)) if is_here else None))
-    except (OSError, ValueError, DatasetNotFoundError, DatasetGenerationError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetNotFoundError, DatasetGenerationError) as error:
         where = "the folder" if is_here else "neither a folder here nor a data set on the Hub:"
         reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0][:200]
         raise UserInputError(
@@ -110,11 +112,16 @@ def _cache_of(folder: Path) -> str:
     """
     from datasets import config
 
+    return str(Path(config.HF_DATASETS_CACHE) / "synclr_hf" / _state_of(folder))
+
+
+def _state_of(folder: Path) -> str:
+    """Return a checksum of the path of a folder and of the names, sizes and times of its files."""
     digest = blake2b(str(folder.resolve()).encode(), digest_size=8)
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         state = file.stat()
         digest.update(repr((str(file.relative_to(folder)), state.st_size, state.st_mtime_ns)).encode())
-    return str(Path(config.HF_DATASETS_CACHE) / "synclr_hf" / digest.hexdigest())
+    return digest.hexdigest()
 
 
 def _is_images_set(dataset: Dataset) -> bool:
@@ -155,16 +162,21 @@ def _label_values(dataset: Dataset, path_or_id: str | Path) -> list[Any]:
     return dataset.with_format(None)[column][:]
 
 
+def _has_labels(dataset: Dataset, path_or_id: str | Path) -> bool:
+    """Tell whether any row has a class: test splits of challenges often hold -1 everywhere."""
+    return bool(set(_label_values(dataset, path_or_id)) - {None, NO_LABEL})
+
+
 def _label_names(splits: Sequence[Dataset], path_or_id: str | Path) -> tuple[str, ...]:
     """Return the class names that all splits have in common."""
     from datasets import ClassLabel
 
-    values = {value for split in splits for value in _label_values(split, path_or_id)} - {None}
+    values = {value for split in splits for value in _label_values(split, path_or_id)} - {None, NO_LABEL}
     names = tuple(str(value) for value in sorted(values))
     if not _is_images_set(splits[0]):
         feature = splits[0].features[_label_column(splits[0], path_or_id)]
         if isinstance(feature, ClassLabel):
-            values, names = values - {-1}, tuple(feature.names)
+            names = tuple(feature.names)
     if len(values) < 2:
         raise UserInputError(
             f"'{path_or_id}' has {len(values)} class; classification needs at least 2; "
@@ -180,18 +192,25 @@ def _labelled(dataset: Dataset, names: tuple[str, ...], path_or_id: str | Path) 
 
     values = _label_values(dataset, path_or_id)
     numbers = {name: number for number, name in enumerate(names)}
-    fingerprint = f"{dataset._fingerprint}-{blake2b(repr(names).encode(), digest_size=8).hexdigest()}"
+    folder = Path(path_or_id).expanduser()
+    is_foreign = folder.is_dir() and not (folder / RUN_FILE).is_file()
+    state = _state_of(folder) if is_foreign else ""  # with a card, datasets' own fingerprint sees no changed files
+    fingerprint = f"{dataset._fingerprint}-{blake2b(repr((names, state)).encode(), digest_size=8).hexdigest()}"
     storage = dataset.with_format("arrow")  # pictures come as they are stored, not decoded
     if _is_images_set(dataset):
         counts = pc.list_value_length(storage[:]["images"]).to_numpy()
+        counts = np.where([value is None for value in values], 0, counts)
         rows = np.repeat(np.arange(len(dataset)), counts)
         places = np.concatenate([np.arange(count) for count in counts])
-        labels = np.asarray([numbers[value] for value in values], dtype=np.int64)[rows]
+        labels = np.asarray([numbers.get(value, NO_LABEL) for value in values], dtype=np.int64)[rows]
         groups = np.asarray(dataset.with_format(None)["caption_id"][:], dtype=np.int64)[rows]
         return LabelledImages(_Column(storage, "images", rows, places), labels, names, groups, fingerprint)
     column = _image_column(dataset, path_or_id)
     is_class_label = isinstance(dataset.features[_label_column(dataset, path_or_id)], ClassLabel)
-    known = [None if value is None else int(value) if is_class_label else numbers[str(value)] for value in values]
-    rows = np.asarray([row for row, label in enumerate(known) if label is not None and label >= 0], dtype=np.int64)
+    known = [
+        NO_LABEL if value in (None, NO_LABEL) else int(value) if is_class_label else numbers[str(value)]
+        for value in values
+    ]
+    rows = np.asarray([row for row, label in enumerate(known) if label >= 0], dtype=np.int64)
     labels = np.asarray([known[row] for row in rows], dtype=np.int64)
     return LabelledImages(_Column(storage, column, rows), labels, names, rows, fingerprint)

@@ -92,6 +92,10 @@ def linear_probe(
     return LinearProbeResult(final.predict(test_features)[0], best, validation_top1)
 
 
+PREDICTED_AT_ONCE = 4096
+"""Rows whose logits for all heads and classes are held together."""
+
+
 class _Probe(nn.Module):
     """BatchNorm without affine, shared by several independent linear classifiers that start at zero."""
 
@@ -110,7 +114,7 @@ class _Probe(nn.Module):
     def predict(self, features: Tensor) -> Tensor:
         """Return the predicted classes, (heads, rows) int64."""
         self.eval()
-        return self(features).argmax(dim=2).T
+        return torch.cat([self(rows).argmax(dim=2) for rows in features.split(PREDICTED_AT_ONCE)]).T
 
 
 def _fit(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel
 
+from synclr_hf.data.back_ends import device_and_dtype
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
@@ -33,7 +34,7 @@ class EvaluationConfig:
     Attributes:
         image_size: side of the pictures that the encoders see; `None`: each encoder's own.
         batch_size: pictures a forward pass; changes speed and memory only.
-        device: where features are computed, e.g. `"cuda"`; `None`: where each encoder is.
+        device: where features are computed, e.g. `"cuda"`; `None`: on a GPU if there is one.
         pixel_size: side of the pictures of the raw-pixel baseline.
         neighbour_counts: the k of kNN; `PRIMARY_K` is added where it is missing.
         temperature: of the kNN votes.
@@ -121,7 +122,7 @@ def _table(
         data,
         image_size=config.image_size,
         batch_size=config.batch_size,
-        device=config.device,
+        device=config.device or device_and_dtype()[0],
         cache_dir=config.cache_dir,
         description=description,
     )

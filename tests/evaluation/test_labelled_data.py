@@ -104,13 +104,13 @@ configs:
 
 def test_a_set_made_anew_and_one_of_the_same_name_are_not_mixed_up(tmp_path):
     fingerprints = []
-    for folder, names in (("a/set", "ab"), ("a/set", "cd"), ("b/set", "ef")):
+    for folder, names in (("a/set", "ab"), ("a/set", "ba"), ("a/set", "cd"), ("b/set", "ab")):
         made = save(tmp_path / folder, train=plain([*names, *names], Value("string")))
         (made / "README.md").write_text(CARD)
         train, _ = labelled_splits(made)
-        assert train.label_names == tuple(names)
+        assert train.label_names == tuple(sorted(names))
         fingerprints.append(train.fingerprint)
-    assert len(set(fingerprints)) == 3
+    assert len(set(fingerprints)) == 4
     assert labelled_splits(tmp_path / "b/set")[0].fingerprint == fingerprints[-1]
 
 
@@ -128,6 +128,16 @@ def test_one_line_errors(tmp_path):
     blind = Dataset.from_dict({"label": ["a", "b"]})
     with pytest.raises(UserInputError, match="no picture column; found: label; needed"):
         labelled_splits(save(tmp_path / "blind", train=blind))
+
+
+def test_a_test_split_without_labels_gives_way_to_the_validation_split(tmp_path):
+    names = ClassLabel(names=["a", "b"])
+    splits = {"train": plain([0, 1, 0, -1], names), "test": plain([-1, -1], names), "validation": plain([1, 0], names)}
+    train, test = labelled_splits(save(tmp_path / "challenge", **splits))
+    assert train.labels.tolist() == [0, 1, 0] and test.labels.tolist() == [1, 0]
+    numbers = plain([3, 7, -1, 3, 7, 3], Value("int64"))
+    train, test = labelled_splits(save(tmp_path / "numbers", train=numbers))
+    assert train.label_names == ("3", "7") and len(train) + len(test) == 5
 
 
 def test_at_most_keeps_classes_even():
