@@ -23,18 +23,20 @@ class RunClock:
 
     Args:
         file: JSON file of the measurements.
+        run: what tells this run from others in the same folder; measurements of another one are forgotten.
 
     Attributes:
         seconds: stage -> seconds of wall clock, all attempts together.
         peak_memory_gib: largest resident memory of this process and its children, shared pages counted in each.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, run: str) -> None:
+        self.file, self.run = file, run
         try:
             kept = json.loads(file.read_text())
         except (OSError, ValueError):
             kept = {}
+        kept = kept if kept.get("run") == run else {}
         self.seconds: dict[str, float] = kept.get("seconds", {})
         self.peak_memory_gib: float = kept.get("peak_memory_gib", 0.0)
 
@@ -66,7 +68,7 @@ class RunClock:
     def save(self) -> None:
         """Write the measurements; a run that cannot write them has said so already."""
         if self.file.parent.is_dir():
-            measured = {"seconds": self.seconds, "peak_memory_gib": self.peak_memory_gib}
+            measured = {"run": self.run, "seconds": self.seconds, "peak_memory_gib": self.peak_memory_gib}
             with suppress(OSError):
                 write_text(self.file, json.dumps(measured, indent=1) + "\n")
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from synclr_hf.data.seeds import seed_for
@@ -25,8 +26,8 @@ def load_encoder(name: str) -> PreTrainedModel:
     """
     try:
         return AutoModel.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserInputError(
             f"--model '{name}' cannot be loaded ({reason}); type the folder of an encoder, "
             "e.g. outputs/quickstart/encoder"
@@ -48,13 +49,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--output", help="JSON file for the numbers")
     parser.add_argument("--seed", type=int, default=0, help="seed of the probe and of the untrained encoder")
     options = parser.parse_args(arguments)
-    sides = labelled_splits(options.eval_dataset, seed=options.seed)
     encoders = {"trained": load_encoder(options.model), "untrained": untrained_encoder(options.model, options.seed)}
+    sides = labelled_splits(options.eval_dataset, seed=options.seed)
+    if options.output:
+        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     results = evaluate_encoders(encoders, *sides, seed=options.seed)
     print(f"{'':<12}{'kNN top-1':>10}{'linear top-1':>14}")
     for name, accuracy in results["knn_top1"].items():
         print(f"{name:<12}{accuracy:>10.1%}{results['linear_top1'][name]:>14.1%}")
     if options.output:
-        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
         write_text(Path(options.output), json.dumps(results, indent=1) + "\n")
         print(f"numbers: {options.output}")

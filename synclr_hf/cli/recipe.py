@@ -13,6 +13,13 @@ import yaml
 from synclr_hf.data.settings import settings_from
 from synclr_hf.errors import UserInputError, unknown_name
 
+SET_BY_THE_RUN = {
+    "captions": {"seed": "seed: at the top", "output_dir": "output_dir: at the top"},
+    "images": {"seed": "seed: at the top", "output_dir": "output_dir: at the top", "captions": "synclr images"},
+    "pretraining": {"seed": "seed: at the top", "output_dir": "output_dir: at the top", "images": "synclr pretrain"},
+}
+"""Section -> entry of its stage that a recipe does not decide -> what to type instead."""
+
 
 @dataclass
 class Recipe:
@@ -46,6 +53,9 @@ class Recipe:
                 setattr(self, name, {})
             if not isinstance(getattr(self, name), dict):
                 raise UserInputError(f"section '{name}' is {getattr(self, name)!r}; allowed: entries `name: value`")
+            for entry, instead in SET_BY_THE_RUN.get(name, {}).items():
+                if entry in getattr(self, name):
+                    raise UserInputError(f"section '{name}': {entry} is set by the run itself; type {instead}")
 
 
 def packaged_recipes() -> list[str]:
@@ -62,7 +72,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         overrides: `section.entry=value`, the value in YAML, e.g. `pretraining.training_arguments.max_steps=100`.
 
     Raises:
-        UserInputError: no such recipe, not YAML, or an override that cannot be read.
+        UserInputError: no such recipe, not YAML, an entry that the run sets itself, or an unreadable override.
     """
     if Path(name).suffix in (".yaml", ".yml") or "/" in name:
         try:
@@ -94,7 +104,8 @@ def _apply(entries: dict[str, Any], override: str) -> None:
         raise UserInputError(f"'{override}' is no override; type section.entry=value, e.g. captions.num_captions=200")
     *parents, last = path.split(".")
     for parent in parents:
-        entries = entries.setdefault(parent, {})
+        entries[parent] = {} if entries.get(parent) is None else entries[parent]
+        entries = entries[parent]
         if not isinstance(entries, dict):
             raise UserInputError(f"'{override}': '{parent}' has no entries")
     try:

@@ -7,13 +7,14 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
 from synclr_hf.cli.clock import RunClock
-from synclr_hf.cli.recipe import Recipe, load_recipe, packaged_recipes
+from synclr_hf.cli.recipe import SET_BY_THE_RUN, Recipe, load_recipe, packaged_recipes
 from synclr_hf.data.checks import check_integer
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.reading import read_images
@@ -25,8 +26,8 @@ from synclr_hf.images.stage import ImagesConfig, write_images
 
 CLOCK_FILE = "measurements.json"
 HELD_OUT_WORDS = (
-    "Pictures that training never saw, drawn from captions of their own with a seed of their own; "
-    "the label is the concept."
+    "Pictures that training never saw, with a seed of their own for captions and pictures; the label is the concept. "
+    "A short caption may occur in training as well, with other pictures."
 )
 PACKAGES = ("synclr-hf", "torch", "transformers", "datasets", "accelerate", "huggingface-hub")
 
@@ -51,6 +52,7 @@ class EvaluationPlan:
             raise UserInputError(
                 f"datasets {self.datasets!r}; allowed: a list of names; type datasets: [path/or/hub-id]"
             )
+        check_integer("held_out_captions:", self.held_out_captions, minimum=3, example=600)
         check_integer("held_out_images_per_caption:", self.held_out_images_per_caption, minimum=2, example=2)
 
 
@@ -91,6 +93,18 @@ class Street:
             evaluation=plan,
         )
 
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of every stage, defaults included; seeds and folders follow from those of the run."""
+        sections = {"captions": self.captions, "images": self.images, "pretraining": self.pretraining}
+        told = {
+            section: {
+                name: value for name, value in asdict(config).items() if name not in SET_BY_THE_RUN.get(section, {})
+            }
+            for section, config in {**sections, "evaluation": self.evaluation}.items()
+        }
+        told["pretraining"]["views"] = asdict(self.pretraining.views_config())
+        return told
+
 
 def run(recipe: Recipe) -> Path:
     """Run every stage of a recipe and return the path of the report.
@@ -108,7 +122,8 @@ def run(recipe: Recipe) -> Path:
         street = Street.from_recipe(recipe)
         other_sides = {path: labelled_splits(path, seed=recipe.seed) for path in street.evaluation.datasets}
     root = Path(recipe.output_dir)
-    clock, features = RunClock(root / CLOCK_FILE), root / "features"
+    run_name = blake2b(json.dumps(street.settings(), sort_keys=True).encode(), digest_size=8).hexdigest()
+    clock, features = RunClock(root / CLOCK_FILE, run_name), root / "features"
     with clock.stage("captions"):
         write_captions(street.captions)
     with clock.stage("images"):
@@ -116,12 +131,12 @@ def run(recipe: Recipe) -> Path:
     with clock.stage("held-out pictures"):
         write_captions(street.held_out_captions)
         write_images(street.held_out_images)
+        sides = labelled_splits(street.held_out_images.output_dir, seed=recipe.seed)
     with clock.stage("pretraining"):
         trained = pretrain(street.pretraining)
     with clock.stage("evaluation"):
         encoders = run_encoders(street.pretraining)
         config = evaluation_stage.EvaluationConfig(cache_dir=str(features))
-        sides = labelled_splits(street.held_out_images.output_dir, seed=recipe.seed)
         evaluation, *others = (
             evaluation_stage.evaluate_encoders(encoders, *pair, seed=recipe.seed, config=config, name=name)
             for name, pair in {"held-out pictures": sides, **other_sides}.items()
@@ -134,7 +149,7 @@ def run(recipe: Recipe) -> Path:
             "other_evaluations": dict(zip(other_sides, others, strict=True)),
             "seconds": {name: seconds for name, seconds in clock.seconds.items() if name != "report"},
             "peak_memory_gib": clock.peak_memory_gib,
-            "config": asdict(recipe),
+            "config": {"output_dir": recipe.output_dir, "seed": recipe.seed, **street.settings()},
             "seed": recipe.seed,
             "machine": machine(),
             "versions": {name: version(name) for name in PACKAGES},
@@ -204,5 +219,6 @@ def main(arguments: Sequence[str]) -> None:
     )
     if options.eval_dataset:
         named = recipe.evaluation.get("datasets") or []
-        recipe.evaluation = {**recipe.evaluation, "datasets": [*named, *options.eval_dataset]}
+        if isinstance(named, list):  # anything else is refused where the section is read
+            recipe.evaluation = {**recipe.evaluation, "datasets": [*named, *options.eval_dataset]}
     print(f"report: {run(recipe)}")

@@ -37,6 +37,10 @@ def refused(done):
         ("pretraining.views.color_jitter=[0.4]", ["color_jitter [0.4]", "four numbers"]),
         ("evaluation.datasets=outputs/x", ["datasets 'outputs/x'", "a list"]),
         ("evaluation.held_out_images_per_caption=1", ["held_out_images_per_caption: 1"]),
+        ("evaluation.held_out_captions=0", ["held_out_captions: 0", "whole number"]),
+        ("captions.seed=3", ["section 'captions': seed is set by the run itself", "seed: at the top"]),
+        ("images.captions=org/captions", ["section 'images': captions is set by the run itself", "synclr images"]),
+        ("pretraining.images=org/images", ["section 'pretraining': images is set by the run", "synclr pretrain"]),
         ("seed=-1", ["seed -1", "0 to 4294967295"]),
         ("output_dir=5", ["output_dir 5"]),
         ("seed=abc", ["seed 'abc' is no number"]),
@@ -49,6 +53,14 @@ def test_a_bad_entry_is_refused_before_anything_is_made(synclr_here, tmp_path, o
     for part in parts:
         assert part in line
     assert not (tmp_path / "run" / "images").exists()
+
+
+@pytest.mark.parametrize("stage", ["captions", "images"])
+def test_options_that_a_stage_does_not_have(synclr_here, tmp_path, stage):
+    folders = ("--output-dir", tmp_path / "out", "--captions" if stage == "images" else "--concepts", "x")
+    assert "unknown option '--num_caption'" in refused(synclr_here(stage, *folders, "--num_caption", "10"))
+    assert "unknown option 'stray'" in refused(synclr_here(stage, *folders, "stray"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_concept_files_of_rubbish(synclr_here, tmp_path):
