@@ -18,6 +18,13 @@ MAX_POINTS = 400
 SMOOTHED_FROM = 40
 """Series with at least this many points also get a running mean."""
 
+SHEET_COLUMNS, SHEET_GAP, SHEET_TITLE = 3, 24, 20
+SHEET_STYLE = (
+    "text{font:11px system-ui,sans-serif;fill:#5b6470}.title{font-size:13px;font-weight:600;fill:#1c2430}"
+    ".last{font-size:13px;fill:#0b62a8}.grid{stroke:#e3e6ea}"
+    ".line{fill:none;stroke:#0b62a8;stroke-width:1.8;stroke-linejoin:round}.line.raw{stroke:#a9cbe6;stroke-width:1.2}"
+)
+
 NOT_CURVES = frozenset(
     "step epoch total_flos train_loss train_runtime train_samples_per_second train_steps_per_second".split()
 )
@@ -69,6 +76,26 @@ def curves(history: Sequence[Mapping[str, Any]]) -> list[Curve]:
     order = {key: place for place, key in enumerate(TITLES)}
     keys = sorted((key for key in series if len(series[key]) > 1), key=lambda key: (order.get(key, len(order)), key))
     return [_curve(key, series[key]) for key in keys]
+
+
+def curves_sheet(history: Sequence[Mapping[str, Any]]) -> str:
+    """Return all curves of a log as one SVG file that needs no style sheet, `SHEET_COLUMNS` a row."""
+    drawn = [curve for curve in curves(history) if curve.svg]
+    width, height = WIDTH + SHEET_GAP, HEIGHT + SHEET_GAP + SHEET_TITLE
+    columns = min(SHEET_COLUMNS, max(len(drawn), 1))
+    total_width, total_height = columns * width + SHEET_GAP, -(-len(drawn) // columns) * height + SHEET_GAP
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_width} {total_height}"'
+        f' width="{total_width}" height="{total_height}"><style>{SHEET_STYLE}</style>'
+        '<rect width="100%" height="100%" fill="#fff"/>'
+    ]
+    for place, curve in enumerate(drawn):
+        x, y = SHEET_GAP + place % columns * width, SHEET_GAP + place // columns * height
+        note = f" ({curve.problem})" if curve.problem else ""
+        parts.append(f'<text class="title" x="{x}" y="{y + 13}">{escape(curve.title + note)}</text>')
+        parts.append(f'<text class="last" x="{x + WIDTH}" y="{y + 13}" text-anchor="end">{escape(curve.last)}</text>')
+        parts.append(f'<svg x="{x}" y="{y + SHEET_TITLE}" width="{WIDTH}" height="{HEIGHT}">{curve.svg}</svg>')
+    return "".join(parts) + "</svg>\n"
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:

@@ -19,6 +19,7 @@ from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.pca import pca_maps
 from synclr_hf.evaluation.retrieval import nearest_neighbours
 from synclr_hf.report.content import CaptionPictures, FeatureMaps, Neighbour, NeighbourRow, ReportContent
+from synclr_hf.report.curves import curves_sheet
 from synclr_hf.report.page import render_page
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
+CURVES_SVG = "curves.svg"
 NUM_CAPTIONS = 12
 NUM_QUERIES = 8
 NUM_NEIGHBOURS = 6
@@ -46,10 +48,10 @@ def build_report(
     test: LabelledImages,
     cache_dir: str | Path | None = None,
 ) -> Path:
-    """Write `report.json` and `report.html`.
+    """Write `report.json`, `report.html` and `curves.svg`.
 
     Args:
-        folder: where the two files go; made if it is not there.
+        folder: where the files go; made if it is not there.
         facts: see `check_facts`; written as given, numbers that are not finite as null.
         images: the images set that was learned from (`caption`, `concept`, `images`).
         history: the Trainer's log.
@@ -75,13 +77,14 @@ def build_report(
 
 
 def write_report(folder: str | Path, content: ReportContent) -> Path:
-    """Write both files of a report from plain values and return the path of `report.html`."""
+    """Write the files of a report from plain values and return the path of `report.html`."""
     check_facts(content.facts)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     facts = json.dumps(finite(content.facts), indent=2, ensure_ascii=False, allow_nan=False, default=str)
     write_text(folder / REPORT_JSON, facts + "\n")
     write_text(folder / REPORT_HTML, render_page(content))
+    write_text(folder / CURVES_SVG, curves_sheet(content.history))
     return folder / REPORT_HTML
 
 

@@ -6,8 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 NARROW_SPACE = "\u202f"
-ENCODER_NAMES = {"trained": "Trained encoder", "untrained": "Same encoder, untrained", "pixels": "Raw pixels"}
-"""What readers call the three columns of every result; other encoders keep their own name."""
+ENCODER_NAMES = {
+    "trained": "Trained encoder",
+    "student": "Its student",
+    "untrained": "Same encoder, untrained",
+    "pixels": "Raw pixels",
+}
+"""What readers call the encoders of a result; others keep their own name."""
 
 
 def percent(fraction: float) -> str:
@@ -69,11 +74,13 @@ def methods(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "Linear probe",
             "BatchNorm without affine and one linear layer on the class token; SGD, "
-            f"{settings.get('linear_probe', {}).get('epochs', 90)} epochs; the learning rate is chosen on a fifth "
-            "of the labelled pictures, then the layer is fitted again on all of them.",
+            f"{settings.get('linear_probe', {}).get('epochs', 90)} epochs; the learning rate is chosen on "
+            f"{settings.get('linear_probe', {}).get('validation_fraction', 0.2):.0%} of the labelled pictures, then "
+            "the layer is fitted again on all of them.",
         ),
         (
             "Baselines",
+            "The trained encoder is the moving average (EMA teacher) of the student that the gradients train. "
             "Untrained is the same network with its weights as initialised. Raw pixels are pictures of "
             f"{settings.get('pixel_size', 16)} px, each standardised by its own mean and deviation, "
             "in place of features.",

@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from synclr_hf.report.curves import HEIGHT, MAX_POINTS, WIDTH, curves, number_text, ticks
+from synclr_hf.report.curves import HEIGHT, MAX_POINTS, SHEET_COLUMNS, WIDTH, curves, curves_sheet, number_text, ticks
 
 
 def history(values, key="loss"):
@@ -66,3 +66,13 @@ def test_ticks_are_round_and_inside(low, high):
 def test_number_text():
     texts = [number_text(value) for value in (0, 2e-4, 0.07, 1234.5, 250_000, 9.0714)]
     assert texts == ["0", "2e-4", "0.07", "1,234", "2.5e5", "9.071"]
+
+
+def test_the_sheet_holds_every_curve_beside_the_others_and_is_whole_xml():
+    log = [{"step": step, "loss": 9.0 - step, "ibot": 4.0, "a<b": 1.0, "zebra": 2.0} for step in (1, 2, 3)]
+    sheet = ElementTree.fromstring(curves_sheet(log))
+    places = {(node.get("x"), node.get("y")) for node in sheet if node.tag.endswith("svg")}
+    assert len(places) == 4 and len({x for x, _ in places}) == SHEET_COLUMNS
+    texts = [node.text for node in sheet.iter() if node.tag.endswith("text") and node.get("class") == "title"]
+    assert texts[:2] == ["Loss, sum of its parts", "iBOT, masked patches"] and "A<b" in texts
+    assert ElementTree.fromstring(curves_sheet([])).get("width") is not None

@@ -168,7 +168,11 @@ def test_report_json_is_readable_and_complete(tmp_path):
         "rate": None,
         "sizes": [1, 2],
     }
-    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["report.html", "report.json"]
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [
+        "curves.svg",
+        "report.html",
+        "report.json",
+    ]
 
 
 def test_missing_facts_are_named():
