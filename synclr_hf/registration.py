@@ -1,7 +1,7 @@
-"""Registers the encoder with the Auto classes of transformers, at the moment they are imported.
+"""Registers the models with the Auto classes of transformers, at the moment they are imported.
 
-`import synclr_hf` must make `AutoModel.from_pretrained` know the encoder, and must not cost the seconds that importing
-torch and transformers takes: the command line and the worker processes of the toy world need neither.
+`import synclr_hf` must make `AutoModel.from_pretrained` and its like know them, and must not cost the seconds that
+importing torch and transformers takes: the command line and the worker processes of the toy world need neither.
 """
 
 from __future__ import annotations
@@ -16,21 +16,40 @@ from types import ModuleType
 
 AUTO_CONFIG = "transformers.models.auto.configuration_auto"
 AUTO_MODEL = "transformers.models.auto.modeling_auto"
-OUR_CONFIG = "synclr_hf.models.configuration_synclr"
-OUR_MODEL = "synclr_hf.models.modeling_synclr"
-WATCHED = (AUTO_CONFIG, AUTO_MODEL, OUR_CONFIG, OUR_MODEL)
+ENCODER_CONFIG = "synclr_hf.models.configuration_synclr"
+ENCODER_MODEL = "synclr_hf.models.modeling_synclr"
+PRETRAINING_CONFIG = "synclr_hf.training.configuration_pretraining"
+PRETRAINING_MODEL = "synclr_hf.training.modeling_pretraining"
+
+CONFIGS = ((ENCODER_CONFIG, "SynCLRConfig"), (PRETRAINING_CONFIG, "SynCLRPreTrainingConfig"))
+"""Our module and the configuration that `AutoConfig` learns from it."""
+MODELS = (
+    ("AutoModel", ENCODER_MODEL, "SynCLRConfig", "SynCLRModel"),
+    ("AutoModelForImageClassification", ENCODER_MODEL, "SynCLRConfig", "SynCLRForImageClassification"),
+    ("AutoBackbone", ENCODER_MODEL, "SynCLRConfig", "SynCLRBackbone"),
+    ("AutoModelForPreTraining", PRETRAINING_MODEL, "SynCLRPreTrainingConfig", "SynCLRForPreTraining"),
+)
+"""Auto class, our module, and what it learns from it: configuration -> model."""
+WATCHED = (AUTO_CONFIG, AUTO_MODEL, *(module for module, _ in CONFIGS), ENCODER_MODEL, PRETRAINING_MODEL)
 
 
 def _register_after(name: str) -> None:
     """Register after a watched module was imported; one that is half imported comes here again when it is whole."""
-    auto_name, our_name = (AUTO_CONFIG, OUR_CONFIG) if name in (AUTO_CONFIG, OUR_CONFIG) else (AUTO_MODEL, OUR_MODEL)
-    auto = sys.modules.get(auto_name)
-    ours = import_module(our_name) if auto is not None else None
-    if name in (AUTO_CONFIG, OUR_CONFIG):
-        if hasattr(auto, "AutoConfig") and hasattr(ours, "SynCLRConfig"):
-            auto.AutoConfig.register(ours.SynCLRConfig.model_type, ours.SynCLRConfig, exist_ok=True)
-    elif hasattr(auto, "AutoModel") and hasattr(ours, "SynCLRModel"):
-        auto.AutoModel.register(ours.SynCLRConfig, ours.SynCLRModel, exist_ok=True)
+    auto = sys.modules.get(AUTO_CONFIG)
+    if auto is not None and name in (AUTO_CONFIG, ENCODER_CONFIG, PRETRAINING_CONFIG):
+        for module, config in CONFIGS:
+            ours = import_module(module)
+            if not hasattr(auto, "AutoConfig") or not hasattr(ours, config):
+                return  # the next one may need this one whole
+            config_class = getattr(ours, config)
+            auto.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    auto = sys.modules.get(AUTO_MODEL)
+    if auto is not None and name in (AUTO_MODEL, ENCODER_MODEL, PRETRAINING_MODEL):
+        for auto_class, module, config, model in MODELS:
+            ours = import_module(module)
+            if not hasattr(auto, auto_class) or not hasattr(ours, model):
+                return
+            getattr(auto, auto_class).register(getattr(ours, config), getattr(ours, model), exist_ok=True)
 
 
 class _LoaderWithRegistration(Loader):

@@ -18,7 +18,12 @@ from synclr_hf.models import SynCLRModel
 from synclr_hf.training import SynCLRForPreTraining, SynCLRPreTrainingConfig
 
 REMOTE_CODE = ("configuration_synclr.py", "modeling_synclr.py")
-AUTO_MAP = {"AutoConfig": "configuration_synclr.SynCLRConfig", "AutoModel": "modeling_synclr.SynCLRModel"}
+AUTO_MAP = {
+    "AutoConfig": "configuration_synclr.SynCLRConfig",
+    "AutoModel": "modeling_synclr.SynCLRModel",
+    "AutoModelForImageClassification": "modeling_synclr.SynCLRForImageClassification",
+    "AutoBackbone": "modeling_synclr.SynCLRBackbone",
+}
 WEIGHTS = ("teacher", "student")
 
 CARD = """---
@@ -127,8 +132,8 @@ def _refuse_foreign(folder: Path) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
-        ours = json.loads((folder / "config.json").read_text())["auto_map"] == AUTO_MAP
-    except (OSError, ValueError, KeyError):
+        ours = json.loads((folder / "config.json").read_text())["auto_map"]["AutoConfig"] == AUTO_MAP["AutoConfig"]
+    except (OSError, ValueError, KeyError, TypeError):
         ours = False
     if not ours:
         raise UserInputError(f"--output-dir '{folder}' holds other things; type the name of a new or empty folder")

@@ -1,15 +1,23 @@
-"""The encoder and its configuration."""
+"""The encoder, the same as a backbone and as a classifier, and their configuration."""
 
 from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "SynCLRBackbone": "modeling_synclr",
     "SynCLRConfig": "configuration_synclr",
+    "SynCLRForImageClassification": "modeling_synclr",
     "SynCLRModel": "modeling_synclr",
     "SynCLRPreTrainedModel": "modeling_synclr",
 }
 
-__all__ = ["SynCLRConfig", "SynCLRModel", "SynCLRPreTrainedModel"]
+__all__ = [
+    "SynCLRBackbone",
+    "SynCLRConfig",
+    "SynCLRForImageClassification",
+    "SynCLRModel",
+    "SynCLRPreTrainedModel",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,14 @@
 """Configuration of the SynCLR encoder; travels with the weights as remote code, so it imports transformers only."""
 
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.backbone_utils import BackboneConfigMixin
 
 
 @strict
-class SynCLRConfig(PreTrainedConfig):
+class SynCLRConfig(BackboneConfigMixin, PreTrainedConfig):
     """A plain pre-norm vision transformer: cls token, learned positions, no LayerScale, no registers (paper 3.4).
 
     The defaults are ViT-B/16 at 224 px.
@@ -27,6 +30,11 @@ class SynCLRConfig(PreTrainedConfig):
         interpolate_offset: how positions are interpolated for other sizes. 0 gives the target grid as `size=`
             (evaluation, exports); 0.1 gives `(grid + 0.1) / trained grid` as `scale_factor=`, as the reference trains.
         initializer_range: standard deviation of the truncated normal that initialises weights and positions.
+        apply_layernorm: whether the backbone applies the final layer norm to its feature maps.
+        reshape_hidden_states: whether the backbone gives maps `(B, D, H / patch_size, W / patch_size)`; `False` gives
+            all tokens `(B, 1 + P, D)`, as DPT takes them.
+        out_features: names of the backbone's feature maps: `stem`, `stage1` ... one a block; default: the last one.
+        out_indices: the same by number, 0 = `stem`.
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: if a value has the wrong type or the sizes do not fit together.
@@ -49,6 +57,18 @@ class SynCLRConfig(PreTrainedConfig):
     use_mask_token: bool = True
     interpolate_offset: float | int = 0.0
     initializer_range: float = 0.02
+    apply_layernorm: bool = True
+    reshape_hidden_states: bool = True
+    _out_features: list[str] | None = None
+    _out_indices: list[int] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Name the stages of the backbone and align the chosen features with their numbers."""
+        self.stage_names = ["stem"] + [f"stage{number}" for number in range(1, self.num_hidden_layers + 1)]
+        self.set_output_features_output_indices(
+            out_features=kwargs.pop("out_features", None), out_indices=kwargs.pop("out_indices", None)
+        )
+        super().__post_init__(**kwargs)
 
     def validate_architecture(self) -> None:
         """Check that the sizes fit together; called by `@strict` after construction."""

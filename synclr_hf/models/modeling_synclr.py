@@ -1,4 +1,7 @@
-"""The SynCLR encoder; travels with the weights as remote code, so it imports torch and transformers only."""
+"""The SynCLR encoder, backbone and classifier.
+
+Travels with the weights as remote code, so it imports torch and transformers only.
+"""
 
 from collections.abc import Callable
 
@@ -7,10 +10,11 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
+from transformers.backbone_utils import BackboneMixin, filter_output_hidden_states
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_outputs import BackboneOutput, BaseModelOutputWithPooling, ImageClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_synclr import SynCLRConfig
@@ -174,6 +178,8 @@ class SynCLRPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": SynCLRLayer, "attentions": SynCLRAttention}
+    # A pre-training checkpoint holds more than the encoder; these parts are left where they are.
+    _keys_to_ignore_on_load_unexpected = [r"^student\.", r"^objectives\."]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -199,9 +205,6 @@ class SynCLRPreTrainedModel(PreTrainedModel):
 
 class SynCLRModel(SynCLRPreTrainedModel):
     """The encoder: pictures in, one cls feature and a grid of patch features out."""
-
-    # A pre-training checkpoint holds more than the encoder; these parts are left where they are.
-    _keys_to_ignore_on_load_unexpected = [r"^student\.", r"^objectives\."]
 
     def __init__(self, config: SynCLRConfig) -> None:
         super().__init__(config)
@@ -247,3 +250,78 @@ class SynCLRModel(SynCLRPreTrainedModel):
             hidden_states = layer(hidden_states, **kwargs)
         hidden_states = self.norm(hidden_states)
         return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=hidden_states[:, 0])
+
+
+class SynCLRForImageClassification(SynCLRPreTrainedModel):
+    """The encoder with a linear classifier on the cls feature (fine-tuning and linear probing of the paper, 4.1)."""
+
+    def __init__(self, config: SynCLRConfig) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.synclr = SynCLRModel(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels > 0 else nn.Identity()
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: object
+    ) -> ImageClassifierOutput:
+        """Classify normalised pictures.
+
+        Args:
+            pixel_values: `(B, C, H, W)` float, as `SynCLRModel` takes them.
+            labels: `(B,)` int64, class numbers (cross-entropy); or `(B, num_labels)` float with
+                `config.problem_type = "multi_label_classification"`.
+            **kwargs: as `SynCLRModel` takes them.
+
+        Returns:
+            `logits` `(B, num_labels)`; `loss` if labels are given; `hidden_states` and `attentions` if asked for.
+        """
+        outputs = self.synclr(pixel_values, **kwargs)
+        logits = self.classifier(outputs.pooler_output)
+        loss = self.loss_function(labels, logits, self.config) if labels is not None else None
+        return ImageClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class SynCLRBackbone(BackboneMixin, SynCLRPreTrainedModel):
+    """The encoder as a backbone for UperNet, DPT, Mask2Former and the like: feature maps of chosen blocks."""
+
+    def __init__(self, config: SynCLRConfig) -> None:
+        super().__init__(config)
+        self.num_features = [config.hidden_size] * (config.num_hidden_layers + 1)
+        self.synclr = SynCLRModel(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the layer that embeds patches."""
+        return self.synclr.get_input_embeddings()
+
+    @can_return_tuple
+    @filter_output_hidden_states
+    def forward(self, pixel_values: torch.Tensor, **kwargs: object) -> BackboneOutput:
+        """Compute the feature maps that `config.out_features` names.
+
+        Args:
+            pixel_values: `(B, C, H, W)` float, as `SynCLRModel` takes them.
+            **kwargs: as `SynCLRModel` takes them.
+
+        Returns:
+            `feature_maps`, each `(B, D, H / patch_size, W / patch_size)`, or `(B, 1 + P, D)` where
+            `config.reshape_hidden_states` is false; normed where `config.apply_layernorm` is true.
+        """
+        outputs = self.synclr(pixel_values, **kwargs)
+        height, width = (side // self.config.patch_size for side in pixel_values.shape[-2:])
+        maps = []
+        for stage, tokens in zip(self.stage_names, outputs.hidden_states, strict=True):
+            if stage not in self.out_features:
+                continue
+            if self.config.apply_layernorm:
+                tokens = self.synclr.norm(tokens)
+            if self.config.reshape_hidden_states:
+                tokens = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, height, width)
+            maps.append(tokens)
+        return BackboneOutput(
+            feature_maps=tuple(maps), hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )

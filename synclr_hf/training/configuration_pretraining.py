@@ -6,7 +6,6 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from synclr_hf.models import SynCLRConfig
-from synclr_hf.objectives import OBJECTIVES
 
 PAPER_OBJECTIVES: list[dict[str, Any]] = [
     {"name": "multi_positive", "weight": 1.0},
@@ -34,6 +33,8 @@ class SynCLRPreTrainingConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Complete what was left out by the paper's settings."""
+        from synclr_hf.objectives import OBJECTIVES  # here, so that knowing the configuration costs no torch
+
         if not isinstance(self.encoder_config, SynCLRConfig):
             self.encoder_config = SynCLRConfig(**(self.encoder_config or {}))
         if self.objectives is None:
