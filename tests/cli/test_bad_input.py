@@ -57,8 +57,8 @@ def test_a_bad_entry_is_refused_before_anything_is_made(synclr_here, tmp_path, o
 
 @pytest.mark.parametrize("stage", ["captions", "images"])
 def test_options_that_a_stage_does_not_have(synclr_here, tmp_path, stage):
-    folders = ("--output-dir", tmp_path / "out", "--captions" if stage == "images" else "--concepts", "x")
-    assert "unknown option '--num_caption'" in refused(synclr_here(stage, *folders, "--num_caption", "10"))
+    folders = ("--output-dir", tmp_path / "out", *(("--captions", "x") if stage == "images" else ()))
+    assert "unknown option '--colour'" in refused(synclr_here(stage, *folders, "--colour", "10"))
     assert "unknown option 'stray'" in refused(synclr_here(stage, *folders, "stray"))
     assert not (tmp_path / "out").exists()
 
