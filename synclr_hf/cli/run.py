@@ -169,9 +169,12 @@ def run(recipe: Recipe) -> Path:
 def machine() -> dict[str, str]:
     """Return what the numbers were made on."""
     import psutil
+    import torch
 
     memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
-    return {"processor": _processor(), "cores": str(usable_cores()), "memory": memory, "system": platform.platform()}
+    accelerator = {"accelerator": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    facts = {"processor": _processor(), "cores": str(usable_cores()), "memory": memory, "system": platform.platform()}
+    return {**accelerator, **facts}
 
 
 def _processor() -> str:

@@ -71,7 +71,7 @@ def _read(path_or_hub_id: str | Path, columns: Sequence[str], stage: str) -> Dat
     where = str(path_or_hub_id)
     folder = Path(where).expanduser()
     if folder.is_dir():
-        _check_complete(folder, stage)
+        check_complete(folder, stage)
         where = str(folder)
     elif folder.exists() or where.startswith(".") or not _HUB_ID.fullmatch(where):
         kind = "is not a folder" if folder.exists() else "does not exist"
@@ -95,7 +95,7 @@ def _read(path_or_hub_id: str | Path, columns: Sequence[str], stage: str) -> Dat
     return rows
 
 
-def _check_complete(folder: Path, stage: str) -> None:
+def check_complete(folder: Path, stage: str) -> None:
     """Refuse a run folder of another stage, or one with shards left to make; other folders are read as they are."""
     if not (folder / RUN_FILE).is_file():
         return

@@ -1,0 +1,153 @@
+"""Sends what a run publishes to the Hub: created where it is missing, never over other things, nothing sent twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from httpx import HTTPError
+from huggingface_hub import HfApi
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+
+from synclr_hf.errors import UserInputError
+from synclr_hf.hub.publication import MARK_FILE, PublishConfig, Repository, plan_publication
+
+WAITS = (1.0, 3.0, 9.0)
+"""Seconds before each further try when the Hub is busy or the connection is cut."""
+BUSY = (408, 429, 500, 502, 503, 504)
+WRITTEN_BY_THE_HUB = (".gitattributes",)
+
+Answer = TypeVar("Answer")
+
+
+def publish(run: str | Path, config: PublishConfig) -> list[str]:
+    """Publish a run: data sets first, then the encoder, whose card names them.
+
+    All repositories are looked at before the first one is written. After a cut connection the same call goes on:
+    files that arrived are not sent again.
+
+    Args:
+        run: folder of a run, or of an encoder alone; see `plan_publication`.
+        config: what goes where.
+
+    Returns:
+        The address of each repository.
+
+    Raises:
+        UserInputError: nothing to publish, no right to write, other things in a repository, or the Hub cannot be
+            reached.
+    """
+    plan = plan_publication(run, config)
+    api = HfApi(library_name="synclr_hf")
+    for repository in plan:
+        _patiently(repository.repo_id, lambda repository=repository: _check_free(api, repository, config))
+    return [_patiently(repository.repo_id, lambda one=repository: _send(api, one, config)) for repository in plan]
+
+
+def _send(api: HfApi, repository: Repository, config: PublishConfig) -> str:
+    where = {"repo_id": repository.repo_id, "repo_type": repository.repo_type}
+    url = api.create_repo(**where, private=config.private or None, exist_ok=True)
+    with repository.folder() as folder:
+        api.upload_folder(
+            **where,
+            folder_path=folder,
+            commit_message="Publish a run of synclr_hf",
+            delete_patterns="*" if config.replace else None,
+        )
+    return str(url)
+
+
+def _check_free(api: HfApi, repository: Repository, config: PublishConfig) -> None:
+    """Refuse a repository that holds other things than an earlier publication of the same run."""
+    repo_id, where = repository.repo_id, {"repo_id": repository.repo_id, "repo_type": repository.repo_type}
+    try:
+        info = api.repo_info(**where)
+    except RepositoryNotFoundError:
+        return
+    if config.private and not info.private:
+        raise UserInputError(
+            f"the {repository.repo_type} repository {repo_id} is public already; make it private on its page, "
+            "or type another name with --to"
+        )
+    names = [sibling.rfilename for sibling in info.siblings or [] if sibling.rfilename not in WRITTEN_BY_THE_HUB]
+    if not names or config.replace:
+        return
+    mark = None
+    if MARK_FILE in names:
+        with TemporaryDirectory() as folder:
+            file = api.hf_hub_download(**where, filename=MARK_FILE, local_dir=folder)
+            mark = json.loads(Path(file).read_text()).get("run")
+    if mark != repository.mark:
+        told = "another run" if mark else f"other things ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        raise UserInputError(
+            f"the {repository.repo_type} repository {repo_id} holds {told}; nothing was written; "
+            "type another name with --to, or --replace to write over it"
+        )
+
+
+def _patiently(repo_id: str, action: Callable[[], Answer]) -> Answer:
+    """Do something on the Hub, again after a while where that may help, with one-line errors."""
+    for wait in (*WAITS, None):
+        try:
+            return action()
+        except OfflineModeIsEnabled as error:
+            raise UserInputError(
+                "HF_HUB_OFFLINE is set: nothing can be published; type unset HF_HUB_OFFLINE"
+            ) from error
+        except LocalTokenNotFoundError as error:
+            raise _refused(repo_id, "no token was found") from error
+        except HfHubHTTPError as error:
+            status = getattr(error.response, "status_code", None)
+            if status == 401:
+                raise _refused(repo_id, "the token is missing or not valid") from error
+            if status == 403:
+                raise _refused(repo_id, "the token has no right to write there") from error
+            if status not in BUSY or wait is None:
+                raise _stopped(repo_id, f"the Hub answered {status}: {_first_line(error)}") from error
+        except (HTTPError, ConnectionError, TimeoutError) as error:
+            if wait is None:
+                raise _stopped(repo_id, f"the connection failed: {_first_line(error)}") from error
+        time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
+
+
+def _refused(repo_id: str, reason: str) -> UserInputError:
+    return UserInputError(
+        f"{repo_id} cannot be written: {reason}; type hf auth login with a token that may write, or set HF_TOKEN"
+    )
+
+
+def _stopped(repo_id: str, reason: str) -> UserInputError:
+    return UserInputError(f"{repo_id}: {reason}; type the same command again: what arrived is not sent twice")
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+
+
+def listing(plan: Iterable[Repository]) -> str:
+    """Return the files and sizes of every repository as text."""
+    lines = []
+    for repository in plan:
+        sizes = repository.sizes()
+        lines.append(f"{repository.repo_type} {repository.repo_id}: {len(sizes)} files, {_size(sum(sizes.values()))}")
+        lines += [f"  {_size(size):>10}  {name}" for name, size in sizes.items()]
+    return "\n".join(lines)
+
+
+def _size(count: int) -> str:
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
