@@ -59,6 +59,10 @@ class Hub:
         """The requests of `method` whose raw path matches the regular expression."""
         return [request for request in self.requests if request.method == method and re.search(path, request.path)]
 
+    def uploads(self) -> list[Request]:
+        """The requests that brought bytes of large files, whatever became of them."""
+        return self.calls("PUT", "^/lfs/") + self.calls("POST", "^/xet/v1/xorbs/")
+
     def fail(self, method: str, path: str, **outcome: Any) -> Fault:
         """Let the next requests of `method` whose raw path, query included, matches `path` go wrong.
 
@@ -98,16 +102,16 @@ class Hub:
         return [commit.title for commit in self.repository(repo_id, repo_type).find(revision).history()]
 
     def environment(self, token: str | None = WRITER, **extra: str) -> dict[str, str]:
-        """Variables for a process that knows this Hub only and has an empty cache of its own."""
+        """Variables for a process that knows this Hub only and has an empty cache of its own.
+
+        Uploads go by Xet where the clients have it; HF_HUB_DISABLE_XET="1" in `extra` lets them go by LFS.
+        """
         own = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
         path = os.pathsep.join(filter(None, (str(ROOT), own.get("PYTHONPATH"))))
-        own |= {
-            "PYTHONPATH": path,
-            "OMP_NUM_THREADS": "1",
-            "HF_HOME": tempfile.mkdtemp(prefix="home-", dir=self.folder),
-        }
-        own |= {"HF_ENDPOINT": self.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-        own |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
+        home = tempfile.mkdtemp(prefix="home-", dir=self.folder)
+        own |= {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HOME": home, "HF_ENDPOINT": self.url}
+        own |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        own |= {"HF_UPDATE_DOWNLOAD_COUNTS": "0", "HF_XET_XORB_COMPRESSION_POLICY": "none"}
         return own | ({"HF_TOKEN": token} if token else {}) | extra
 
     def python(self, code: str, token: str | None = WRITER, timeout: float = 120, **extra: str) -> str:

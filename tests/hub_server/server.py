@@ -5,8 +5,9 @@ import time
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from . import repositories, uploads, xet  # noqa: F401 - they add the routes
+from .calls import Call, Reply, State, answer
 from .faults import Faults, Request
-from .routes import Call, Reply, State, answer
 from .storage import Account
 
 

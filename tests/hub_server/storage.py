@@ -90,17 +90,6 @@ class Commit:
             yield commit
             commit = commit.parent
 
-    def touched(self, path: str) -> "Commit":
-        """The last commit that changed `path` or, for a folder, anything in it."""
-
-        def state(commit: Commit) -> list[str]:
-            return [file.oid for name, file in commit.files.items() if name == path or name.startswith(f"{path}/")]
-
-        commit = self
-        while commit.parent and state(commit.parent) == state(self):
-            commit = commit.parent
-        return commit
-
     def listing(self, folder: str = "", recursive: bool = False) -> dict[str, StoredFile | None]:
         """What lies in `folder`, with None in the place of a folder's bytes."""
         start = f"{folder}/" if folder else ""
@@ -132,6 +121,10 @@ class Repository:
     def namespace(self) -> str:
         return self.name.split("/")[0]
 
+    @property
+    def address(self) -> str:
+        return self.name if self.kind == "models" else f"{self.kind}/{self.name}"
+
     def find(self, revision: str) -> Commit:
         """The commit that a branch, a tag or the beginning of a sha names."""
         oid = self.branches.get(revision) or self.tags.get(revision)
@@ -140,12 +133,6 @@ class Repository:
         if oid is None:
             raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return self.commits[oid]
-
-    def file(self, revision: str, path: str) -> tuple[Commit, StoredFile]:
-        commit = self.find(revision)
-        if path not in commit.files:
-            raise Refusal(404, "Entry not found", "EntryNotFound", commit=commit.oid)
-        return commit, commit.files[path]
 
     def commit(self, branch: str, files: Files, title: str, message: str, author: str) -> Commit:
         """Put `files` on `branch` in the place of all that is there."""
