@@ -29,7 +29,7 @@ WRITTEN_BY_THE_HUB = (".gitattributes",)
 Answer = TypeVar("Answer")
 
 
-def publish(run: str | Path, config: PublishConfig) -> list[str]:
+def publish(run: str | Path, config: PublishConfig, *, api: HfApi | None = None) -> list[str]:
     """Publish a run: data sets first, then the encoder, whose card names them.
 
     All repositories are looked at before the first one is written. After a cut connection the same call goes on:
@@ -38,6 +38,7 @@ def publish(run: str | Path, config: PublishConfig) -> list[str]:
     Args:
         run: folder of a run, or of an encoder alone; see `plan_publication`.
         config: what goes where.
+        api: a client with an endpoint or a token of its own; default: those of the environment.
 
     Returns:
         The address of each repository.
@@ -47,7 +48,7 @@ def publish(run: str | Path, config: PublishConfig) -> list[str]:
             reached.
     """
     plan = plan_publication(run, config)
-    api = HfApi(library_name="synclr_hf")
+    api = api or HfApi(library_name="synclr_hf")
     for repository in plan:
         _patiently(repository.repo_id, lambda repository=repository: _check_free(api, repository, config))
     return [_patiently(repository.repo_id, lambda one=repository: _send(api, one, config)) for repository in plan]

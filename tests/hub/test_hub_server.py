@@ -14,7 +14,7 @@ FILES = {
 }
 SNAPSHOT = """
     from huggingface_hub import snapshot_download
-    snapshot_download("lab/things", repo_type="dataset", local_dir="theirs")
+    snapshot_download("org/things", repo_type="dataset", local_dir="theirs")
 """
 
 
@@ -34,12 +34,12 @@ def test_a_folder_goes_up_once_and_comes_back(hub, folder, way):
     upload = """
         from huggingface_hub import HfApi
         api = HfApi()
-        api.create_repo("lab/things", repo_type="dataset", exist_ok=True)
-        print(api.upload_folder(repo_id="lab/things", repo_type="dataset", folder_path="mine").oid)
+        api.create_repo("org/things", repo_type="dataset", exist_ok=True)
+        print(api.upload_folder(repo_id="org/things", repo_type="dataset", folder_path="mine").oid)
     """
     disable = {"HF_HUB_DISABLE_XET": str(int(way == "lfs"))}
     first = hub.python(upload, **disable)
-    files = hub.files("lab/things", "dataset")
+    files = hub.files("org/things", "dataset")
     assert {path: data for path, data in files.items() if path != ".gitattributes"} == FILES
     sent = hub.uploads()
     assert len(sent) == (1 if way == "xet" else 2) and all(way in request.path for request in sent)
@@ -51,13 +51,13 @@ def test_a_folder_goes_up_once_and_comes_back(hub, folder, way):
     assert {path: (hub.folder / "theirs" / path).read_bytes() for path in FILES} == FILES
     hub.python("""
         from huggingface_hub import HfFileSystem, hf_hub_download
-        path = hf_hub_download("lab/things", "notes/day one.txt", repo_type="dataset")
+        path = hf_hub_download("org/things", "notes/day one.txt", repo_type="dataset")
         assert open(path, encoding="utf-8").read() == "drei Bäume\\n"
         files = HfFileSystem()
-        assert sorted(files.find("datasets/lab/things/notes", detail=False)) == [
-            "datasets/lab/things/notes/day one.txt", "datasets/lab/things/notes/empty.txt"
+        assert sorted(files.find("datasets/org/things/notes", detail=False)) == [
+            "datasets/org/things/notes/day one.txt", "datasets/org/things/notes/empty.txt"
         ]
-        with files.open("datasets/lab/things/weights/model.safetensors", block_size=1000) as file:
+        with files.open("datasets/org/things/weights/model.safetensors", block_size=1000) as file:
             file.seek(5000)
             assert file.read(3) == bytes([136, 137, 138])
     """)
@@ -117,8 +117,8 @@ def test_branches_tags_and_revisions(hub):
 
 
 def test_who_may_do_what(hub):
-    hub.add("lab/secret", {"a.txt": b"a"}, private=True)
-    hub.add("lab/open", {"a.txt": b"a"})
+    hub.add("org/secret", {"a.txt": b"a"}, private=True)
+    hub.add("org/open", {"a.txt": b"a"})
     tokens = {"writer": hub.token, "reader": hub.read_only_token, "stranger": hub.stranger_token}
     told = hub.python(f"""
         import json
@@ -138,18 +138,18 @@ def test_who_may_do_what(hub):
             api = HfApi(token=token)
             upload = {{"path_or_fileobj": who.encode(), "path_in_repo": "a.txt"}}
             told[who] = [
-                tried(api.hf_hub_download, "lab/open", "a.txt", cache_dir=f"cache-{{who}}"),
-                tried(api.hf_hub_download, "lab/secret", "a.txt", cache_dir=f"cache-{{who}}"),
-                tried(api.repo_info, "lab/nothing"),
-                tried(api.upload_file, repo_id="lab/open", **upload),
-                tried(api.create_repo, f"lab/of-{{who}}"),
+                tried(api.hf_hub_download, "org/open", "a.txt", cache_dir=f"cache-{{who}}"),
+                tried(api.hf_hub_download, "org/secret", "a.txt", cache_dir=f"cache-{{who}}"),
+                tried(api.repo_info, "org/nothing"),
+                tried(api.upload_file, repo_id="org/open", **upload),
+                tried(api.create_repo, f"org/of-{{who}}"),
             ]
         owner, nobody = HfApi(), HfApi(token=False)
-        owner.update_repo_settings("lab/secret", private=False, gated="auto")
-        told["gated"] = [tried(nobody.hf_hub_download, "lab/secret", "a.txt", cache_dir="cache-gated")]
-        owner.delete_repo("lab/open")
-        owner.delete_repo("lab/open", missing_ok=True)
-        told["deleted"] = [tried(owner.repo_info, "lab/open")]
+        owner.update_repo_settings("org/secret", private=False, gated="auto")
+        told["gated"] = [tried(nobody.hf_hub_download, "org/secret", "a.txt", cache_dir="cache-gated")]
+        owner.delete_repo("org/open")
+        owner.delete_repo("org/open", missing_ok=True)
+        told["deleted"] = [tried(owner.repo_info, "org/open")]
         print(json.dumps(told))
     """)
     missing = "RepositoryNotFoundError"
@@ -168,16 +168,16 @@ def test_a_dataset_is_pushed_and_loaded(hub):
     hub.python("""
         from datasets import Dataset
         rows = {"caption": [f"a thing {n}" for n in range(20)], "number": list(range(20))}
-        Dataset.from_dict(rows).push_to_hub("lab/rows", num_shards=2)
+        Dataset.from_dict(rows).push_to_hub("org/rows", num_shards=2)
     """)
-    names = [path for path in hub.files("lab/rows", "dataset") if path.endswith(".parquet")]
-    assert len(names) == 2 and len(hub.history("lab/rows", "dataset")) == 2
+    names = [path for path in hub.files("org/rows", "dataset") if path.endswith(".parquet")]
+    assert len(names) == 2 and len(hub.history("org/rows", "dataset")) == 2
     hub.python(
         """
         from datasets import load_dataset
-        rows = load_dataset("lab/rows", split="train")
+        rows = load_dataset("org/rows", split="train")
         assert rows["number"] == list(range(20)) and rows[3]["caption"] == "a thing 3"
-        assert list(load_dataset("lab/rows", split="train", streaming=True)) == list(rows)
+        assert list(load_dataset("org/rows", split="train", streaming=True)) == list(rows)
         """,
         token=None,
     )
@@ -211,8 +211,8 @@ def test_uploads_survive_what_clients_retry(hub, folder):
     upload = """
         from huggingface_hub import HfApi
         api = HfApi()
-        api.create_repo("lab/things", repo_type="dataset", exist_ok=True)
-        api.upload_folder(repo_id="lab/things", repo_type="dataset", folder_path="mine", commit_message="All")
+        api.create_repo("org/things", repo_type="dataset", exist_ok=True)
+        api.upload_folder(repo_id="org/things", repo_type="dataset", folder_path="mine", commit_message="All")
     """
     busy = hub.fail("PUT", "^/lfs/", status=503, times=2)
     lost = hub.fail("POST", "/commit/", close=True, after=True)
@@ -221,27 +221,27 @@ def test_uploads_survive_what_clients_retry(hub, folder):
     assert busy.met == 2 and lost.met == 1
     uploaded = [request.path for request in hub.uploads() if request.status == 200]
     assert len(uploaded) == len(set(uploaded)) == 2
-    assert hub.history("lab/things", "dataset") == ["All", "initial commit"]
+    assert hub.history("org/things", "dataset") == ["All", "initial commit"]
     hub.python(upload, HF_HUB_DISABLE_XET="1")
-    assert hub.history("lab/things", "dataset") == ["All", "initial commit"]
+    assert hub.history("org/things", "dataset") == ["All", "initial commit"]
     assert [request.path for request in hub.uploads() if request.status == 200] == uploaded
 
 
 def test_an_error_before_the_work_leaves_nothing_behind(hub):
-    hub.add("lab/things", {"a.txt": b"a"})
+    hub.add("org/things", {"a.txt": b"a"})
     hub.fail("POST", "/commit/", status=503)
     upload = """
         from huggingface_hub import upload_file
-        upload_file(path_or_fileobj=b"b", path_in_repo="b.txt", repo_id="lab/things")
+        upload_file(path_or_fileobj=b"b", path_in_repo="b.txt", repo_id="org/things")
     """
     done = hub.try_python(upload)
-    assert "503" in done.stderr and hub.history("lab/things") == ["Add files", "initial commit"]
+    assert "503" in done.stderr and hub.history("org/things") == ["Add files", "initial commit"]
 
 
 def test_a_cut_download_is_resumed(hub):
     """Clients keep what they have in steps of 10 MiB: a cut before the first step starts from nothing."""
     weights = FILES["weights/model.safetensors"] * 6
-    hub.add("lab/things", {"model.safetensors": weights}, repo_type="dataset")
+    hub.add("org/things", {"model.safetensors": weights}, repo_type="dataset")
     cut = hub.fail("GET", "/resolve/.*model.safetensors", cut=11 * 1024**2)
     slow = hub.fail("HEAD", "/resolve/.*model.safetensors", delay=1.5)
     hub.python(SNAPSHOT, token=None, HF_HUB_ETAG_TIMEOUT="1")

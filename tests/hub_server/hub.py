@@ -22,7 +22,7 @@ FOREIGN = re.compile(r"(HF|HUGGING_?FACE(_HUB)?|TRANSFORMERS|DIFFUSERS|DATASETS|
 class Hub:
     """A server in a thread, and clients in processes of their own: what they read at import is then the test's."""
 
-    user, organization = "ada", "lab"
+    user, organization = "ada", "org"
     token, read_only_token, stranger_token = WRITER, READER, STRANGER
 
     def __init__(self, folder: Path):
