@@ -9,10 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from httpx import HTTPError
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     HfHubHTTPError,
+    HTTPError,  # of httpx or httpx2, whichever this version of the client uses
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -114,7 +114,7 @@ def _patiently(repo_id: str, action: Callable[[], Answer]) -> Answer:
                 raise _refused(repo_id, "the token has no right to write there") from error
             if status not in BUSY or wait is None:
                 raise _stopped(repo_id, f"the Hub answered {status}: {_first_line(error)}") from error
-        except (HTTPError, ConnectionError, TimeoutError) as error:
+        except (HTTPError, ConnectionError, TimeoutError, RuntimeError) as error:  # the last: bytes that got stuck
             if wait is None:
                 raise _stopped(repo_id, f"the connection failed: {_first_line(error)}") from error
         time.sleep(wait)

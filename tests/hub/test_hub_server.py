@@ -241,18 +241,18 @@ def test_an_error_before_the_work_leaves_nothing_behind(hub):
 @pytest.mark.parametrize("framing", [b"Content-Length: 999", b"Transfer-Encoding: chunked"])
 def test_half_a_request_is_none(hub, framing):
     """A client that dies while it sends a commit, after a line that could be carried out."""
-    hub.add("lab/things", {"a.txt": b"a"})
+    hub.add("org/things", {"a.txt": b"a"})
     lines = b'{"key": "header", "value": {"summary": "Half"}}\n{"key": "deletedFile", "value": {"path": "a.txt"}}\n'
     if b"chunked" in framing:
         lines = b"%x\r\n%s\r\n" % (len(lines), lines)
     with socket.create_connection(("127.0.0.1", int(hub.url.rpartition(":")[2]))) as connection:
         token = b"Authorization: Bearer " + hub.token.encode()
         connection.sendall(
-            b"\r\n".join([b"POST /api/models/lab/things/commit/main HTTP/1.1", token, framing, b"", lines])
+            b"\r\n".join([b"POST /api/models/org/things/commit/main HTTP/1.1", token, framing, b"", lines])
         )
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1) == b""
-    assert hub.history("lab/things") == ["Add files", "initial commit"]
+    assert hub.history("org/things") == ["Add files", "initial commit"]
 
 
 def test_a_cut_download_is_resumed(hub):

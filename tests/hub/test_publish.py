@@ -15,6 +15,8 @@ from synclr_hf.hub.publication import PublishConfig, check_repo_id, plan_publica
 from synclr_hf.hub.publish import publish
 from synclr_hf.hub.wheel import build_wheel
 
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's LFS upload
+
 ROOT = Path(__file__).parents[2]
 TO = "ada/synclr-toy"
 
@@ -173,9 +175,6 @@ def test_a_dry_run_lists_and_sends_nothing(hub, run_folder):
     (model,) = [line for line in done.stdout.splitlines() if line.startswith("model ")]
     assert re.fullmatch(rf"model {TO}: \d+ files, [\d.]+ [kM]B", model)
     assert any(re.fullmatch(r" +[\d.]+ kB  model.safetensors", line) for line in done.stdout.splitlines())
-    done = typed(hub, run_folder, "--to", "ada/synclr toy")
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("synclr: error:")]
-    assert done.returncode == 2 and "no name for a repository" in line and "Traceback" not in done.stderr
 
 
 def test_an_encoder_alone(hub, send, run_folder):
