@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,7 @@ CARD = """---
 # {name}
 
 A vision transformer (patches of {patch_size} px, {image_size} px pictures, {layers} layers, width {hidden_size})
-that learned from generated pictures alone, by SynCLR (Tian et al., [arXiv 2312.17742](https://arxiv.org/abs/2312.17742)).
-These are the weights of the {weights}.
+{origin}
 
 ```python
 from transformers import AutoImageProcessor, AutoModel
@@ -51,6 +52,11 @@ features = model(**processor(image, return_tensors="pt")).pooler_output  # (1, {
 Bias, safety and fitness for any use beyond the results above were not checked. The terms of the models that wrote the
 captions and drew the pictures apply to what was learned from them.
 """
+
+TRAINED_HERE = """\
+that learned from generated pictures alone, by SynCLR (Tian et al., [arXiv 2312.17742](https://arxiv.org/abs/2312.17742)).
+These are the weights of the {weights}."""
+LICENCE_HERE = "apache-2.0"
 
 
 def image_processor(image_size: int) -> BitImageProcessorPil:
@@ -87,24 +93,44 @@ def export_encoder(
     """
     if weights not in WEIGHTS:
         raise UserInputError(f"weights '{weights}'; allowed: {', '.join(WEIGHTS)}; type --weights teacher")
-    output_dir = Path(output_dir).expanduser().resolve()
-    _refuse_foreign(output_dir)
+    output_dir = checked_encoder_folder(output_dir)
     pretraining = SynCLRForPreTraining.from_pretrained(_checked_pretraining(pretraining_dir))
     encoder: SynCLRModel = pretraining.synclr if weights == "teacher" else pretraining.student
+    origin = TRAINED_HERE.format(weights={"teacher": "EMA teacher", "student": "student"}[weights])
+    card = model_card(encoder, output_dir.name, origin=origin, data=data, results=results, licence=LICENCE_HERE)
+    return write_encoder_folder(encoder, output_dir, card=card)
+
+
+def write_encoder_folder(encoder: SynCLRModel, output_dir: Path, *, card: str) -> Path:
+    """Write an encoder with its processor, its remote code and its card.
+
+    Args:
+        encoder: its configuration becomes that of an export: no stochastic depth, positions interpolated by size.
+        output_dir: what `checked_encoder_folder` returned; replaced as a whole.
+        card: text of `README.md`.
+    """
     encoder.config.drop_path_rate = 0.0
+    encoder.config.interpolate_offset = 0.0
     encoder.config.auto_map = dict(AUTO_MAP)
     encoder.config.architectures = ["SynCLRModel"]
-    unfinished = output_dir.with_name(f".{output_dir.name}.unfinished")
+    with whole_folder(output_dir) as unfinished:
+        encoder.save_pretrained(unfinished)
+        image_processor(encoder.config.image_size).save_pretrained(unfinished)
+        for name in REMOTE_CODE:
+            shutil.copyfile(Path(synclr_hf.models.__file__).parent / name, unfinished / name)
+        (unfinished / "README.md").write_text(card)
+    return output_dir
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder beside `folder` to write to; it takes its place at the end, so that no half of one is left."""
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    encoder.save_pretrained(unfinished)
-    image_processor(encoder.config.image_size).save_pretrained(unfinished)
-    for name in REMOTE_CODE:
-        shutil.copyfile(Path(synclr_hf.models.__file__).parent / name, unfinished / name)
-    (unfinished / "README.md").write_text(model_card(encoder, output_dir.name, weights, data, results))
-    shutil.rmtree(output_dir, ignore_errors=True)
-    unfinished.rename(output_dir)
-    return output_dir
+    yield unfinished
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
 
 
 def _checked_pretraining(folder: Path | str) -> Path:
@@ -122,22 +148,47 @@ def _checked_pretraining(folder: Path | str) -> Path:
     return folder
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse to replace anything but a folder that an export wrote."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
+def checked_empty_folder(folder: Path | str, option: str) -> Path:
+    """Return the whole path of a folder that is new or empty.
+
+    Raises:
+        UserInputError: if there is something in it, or a file of that name.
+    """
+    folder = Path(folder).expanduser().resolve()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserInputError(f"{option} '{folder}' holds other things; type the name of a new or empty folder")
+    return folder
+
+
+def checked_encoder_folder(folder: Path | str) -> Path:
+    """Return the whole path of a folder that is new, empty, or an encoder that was written here before.
+
+    Raises:
+        UserInputError: if it holds anything else.
+    """
+    folder = Path(folder).expanduser().resolve()
     try:
         ours = json.loads((folder / "config.json").read_text())["auto_map"] == AUTO_MAP
     except (OSError, ValueError, KeyError):
         ours = False
-    if not ours:
-        raise UserInputError(f"--output-dir '{folder}' holds other things; type the name of a new or empty folder")
+    return folder if ours else checked_empty_folder(folder, "--output-dir")
 
 
-def model_card(encoder: SynCLRModel, name: str, weights: str, data: str, results: str) -> str:
-    """Fill the card of an encoder."""
+def model_card(
+    encoder: SynCLRModel, name: str, *, origin: str, data: str, results: str, licence: str | None = None
+) -> str:
+    """Fill the card of an encoder.
+
+    Args:
+        encoder: what the card is about.
+        name: name of its folder.
+        origin: where the weights come from; goes on from "A vision transformer (...)".
+        data: what it learned from.
+        results: measured results.
+        licence: its name on the Hub; none is stated where the weights are somebody else's.
+    """
     metadata: dict[str, Any] = {
-        "license": "apache-2.0",
+        "license": licence,
         "library_name": "transformers",
         "pipeline_tag": "image-feature-extraction",
         "tags": ["synclr", "synthetic-data", "self-supervised"],
@@ -152,7 +203,7 @@ def model_card(encoder: SynCLRModel, name: str, weights: str, data: str, results
                 image_size=config.image_size,
                 layers=config.num_hidden_layers,
                 hidden_size=config.hidden_size,
-                weights={"teacher": "EMA teacher", "student": "student"}[weights],
+                origin=origin,
                 data=data,
                 results=results,
             )
