@@ -1,5 +1,6 @@
-"""Ways to the Hub: export, cards."""
+"""Ways to the Hub: export, cards, conversion of the authors' checkpoints."""
 
+from .conversion import convert_original
 from .export import export_encoder, image_processor
 
-__all__ = ["export_encoder", "image_processor"]
+__all__ = ["convert_original", "export_encoder", "image_processor"]
