@@ -1,6 +1,7 @@
 """Ways to the Hub: export, cards, conversion of the authors' checkpoints."""
 
 from .conversion import convert_original
+from .dinov2 import save_dinov2, to_dinov2
 from .export import export_encoder, image_processor
 
-__all__ = ["convert_original", "export_encoder", "image_processor"]
+__all__ = ["convert_original", "export_encoder", "image_processor", "save_dinov2", "to_dinov2"]
