@@ -3,5 +3,13 @@
 from .conversion import convert_original
 from .dinov2 import save_dinov2, to_dinov2
 from .export import export_encoder, image_processor
+from .pretraining_conversion import convert_original_pretraining
 
-__all__ = ["convert_original", "export_encoder", "image_processor", "save_dinov2", "to_dinov2"]
+__all__ = [
+    "convert_original",
+    "convert_original_pretraining",
+    "export_encoder",
+    "image_processor",
+    "save_dinov2",
+    "to_dinov2",
+]
