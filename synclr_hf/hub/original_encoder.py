@@ -18,7 +18,7 @@ SEED = 0
 def original_features(
     weights: dict[str, torch.Tensor], pixel_values: torch.Tensor, *, num_attention_heads: int
 ) -> torch.Tensor:
-    """Encode pictures by the original weights, in float32.
+    """Encode pictures by the original weights, in the precision of the pictures.
 
     Args:
         weights: the encoder under bare names of timm (`cls_token`, `blocks.0.attn.qkv.weight`, ...).
@@ -28,7 +28,7 @@ def original_features(
     Returns:
         `(B, 1 + P, D)` after the final norm, the cls token first.
     """
-    weights = {name: tensor.float() for name, tensor in weights.items()}
+    weights = {name: tensor.to(pixel_values.dtype) for name, tensor in weights.items()}
 
     def linear(name: str, tokens: torch.Tensor) -> torch.Tensor:
         return functional.linear(tokens, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
@@ -56,15 +56,18 @@ def original_features(
 
 
 @torch.no_grad()
-def feature_difference(weights: dict[str, torch.Tensor], model: PreTrainedModel) -> float:
-    """Return the largest absolute difference of any feature of a random picture (seed 0, float32).
+def feature_difference(
+    weights: dict[str, torch.Tensor], model: PreTrainedModel, dtype: torch.dtype = torch.float32
+) -> float:
+    """Return the largest absolute difference of any feature of one random picture (seed 0).
 
     Args:
         weights: the original weights, as for `original_features`.
-        model: what they were converted to, a `SynCLRModel` or a `Dinov2Model`.
+        model: what they were converted to, a `SynCLRModel` or a `Dinov2Model`; is cast to `dtype`.
+        dtype: precision of both; in float64 rounding is out of the way, however large the weights.
     """
     config = model.config
     shape = (1, config.num_channels, config.image_size, config.image_size)
-    picture = torch.randn(shape, generator=torch.Generator().manual_seed(SEED))
+    picture = torch.randn(shape, generator=torch.Generator().manual_seed(SEED)).to(dtype)
     wanted = original_features(weights, picture, num_attention_heads=config.num_attention_heads)
-    return (model(picture).last_hidden_state - wanted).abs().max().item()
+    return (model.to(dtype)(picture).last_hidden_state - wanted).abs().max().item()

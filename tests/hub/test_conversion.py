@@ -77,6 +77,15 @@ def test_the_configuration_is_read_off_the_shapes(tmp_path):
     assert convert_original(saved(tmp_path, encoder(mask_token=True)), num_attention_heads=4).config.use_mask_token
 
 
+def test_a_conversion_is_exact_up_to_rounding(tmp_path):
+    """In float32 rounding grows with the weights to the size of a small mistake; float64 tells them apart."""
+    weights = encoder(width=192, depth=12)
+    model = convert_original(saved(tmp_path, weights))
+    assert feature_difference(weights, model, torch.float64) < 1e-12
+    weights["blocks.0.attn.proj.bias"][0] += 1e-4
+    assert feature_difference(weights, model, torch.float64) > 1e-6
+
+
 def test_a_number_of_heads_that_nothing_tells_is_asked_for(tmp_path):
     path = saved(tmp_path, encoder(width=128))
     with pytest.raises(UserInputError, match=r"has width 128; type --num-attention-heads .* would be 2"):
