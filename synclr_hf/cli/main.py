@@ -16,6 +16,7 @@ COMMANDS = {
     "images": "draw several pictures of every caption",
     "pretrain": "train an encoder on the pictures",
     "export": "write the trained encoder as a model that AutoModel loads",
+    "convert": "turn a checkpoint of the authors' code into a model that AutoModel loads",
     "publish": "put a run on the Hub: encoder, pre-training model, data sets, cards",
     "evaluate": "compare encoders on a labelled set of pictures by kNN and a linear probe",
 }

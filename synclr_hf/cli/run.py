@@ -142,7 +142,6 @@ def run(recipe: Recipe) -> Path:
             for name, pair in {"held-out pictures": sides, **other_sides}.items()
         )
         evaluation["description"] = HELD_OUT_WORDS
-        export_encoder(trained, root / "encoder", data=_data_words(street), results=_results_words(evaluation))
     with clock.stage("report"):
         facts = {
             "evaluation": evaluation,
@@ -154,6 +153,7 @@ def run(recipe: Recipe) -> Path:
             "machine": machine(),
             "versions": {name: version(name) for name in PACKAGES},
         }
+        export_encoder(trained, root / "encoder", facts=facts)
         return build_report(
             root,
             facts=facts,
@@ -183,23 +183,6 @@ def _processor() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def _data_words(street: Street) -> str:
-    captions, images = street.captions, street.images
-    return (
-        f"{captions.num_captions * images.images_per_caption:,} pictures, {images.images_per_caption} of each of "
-        f"{captions.num_captions:,} captions (concepts: {captions.concepts}; language model: "
-        f"{captions.language_model}; image generator: {images.image_generator}; seed {captions.seed})."
-    )
-
-
-def _results_words(evaluation: dict[str, Any]) -> str:
-    lines = ["| on held-out pictures | kNN top-1 | linear top-1 |", "|---|---|---|"]
-    for name, accuracy in evaluation["knn_top1"].items():
-        lines.append(f"| {name} | {accuracy:.1%} | {evaluation['linear_top1'][name]:.1%} |")
-    counts = f"{evaluation['num_train']} pictures to compare with, {evaluation['num_test']} to classify"
-    return "\n".join([*lines, "", f"{counts}, {evaluation['num_classes']} classes, one seed."])
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -26,6 +26,9 @@ OBJECTIVE_WORDS = {
     "multi_positive": "multi-positive contrast: pictures of one caption are each other's positives",
     "ibot": "iBOT: the student predicts what the teacher says about masked patches",
 }
+TRAINED_HERE = """\
+that learned from generated pictures alone, by SynCLR (Tian et al., CVPR 2024,
+[arXiv 2312.17742](https://arxiv.org/abs/2312.17742)). These are the weights of the {weights}."""
 METRICS = {"knn_top1": "kNN top-1", "linear_top1": "linear top-1"}
 HELD_OUT = "held-out pictures"
 
@@ -39,6 +42,8 @@ def model_card(
     facts: Mapping[str, Any] | None = None,
     datasets: Mapping[str, str] | None = None,
     has_pretraining: bool = False,
+    origin: str | None = None,
+    data: str | None = None,
 ) -> str:
     """Return the text of an encoder's `README.md`, with the metadata that the Hub reads.
 
@@ -50,6 +55,8 @@ def model_card(
         facts: what `report.json` holds; `None` where the run is not known.
         datasets: `captions` and `images` -> id on the Hub, where they are published.
         has_pretraining: whether the pre-training model lies beside it under `pretraining/`.
+        origin: where the weights come from, where not from a training here; goes on from "A vision transformer (...)".
+        data: what it learned from, where `facts` do not say it.
     """
     facts, datasets = facts or {}, datasets or {}
     sections = facts.get("config", {})
@@ -76,10 +83,9 @@ def model_card(
             millions=f"{num_parameters / 1e6:.1f}",
             patches=grid * grid,
             out_indices=sorted({max(1, round(layers * part / 4)) for part in (1, 2, 3, 4)}),
-            origin="from generated pictures alone" if sections else "without labels",
-            weights=WEIGHTS_NAMES[weights],
+            origin=origin or TRAINED_HERE.format(weights=WEIGHTS_NAMES[weights]),
             has_pretraining=has_pretraining,
-            data=_data_words(sections, datasets),
+            data=data or _data_words(sections, datasets),
             recipe=_recipe_words(sections),
             compute=_compute_words(facts),
             evaluation=_evaluation_words(facts, EVALUATED_AS[weights]),
@@ -88,8 +94,8 @@ def model_card(
     )
 
 
-def _terms(sections: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the licence identifier and the paragraph on terms."""
+def _terms(sections: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Return the licence identifier, if one can be stated, and the paragraph on terms."""
     makers = {
         "language model": sections.get("captions", {}).get("language_model"),
         "image generator": sections.get("images", {}).get("image_generator"),
@@ -101,7 +107,7 @@ def _terms(sections: Mapping[str, Any]) -> tuple[str, str]:
             licences.add(licence)
             lines.append(f"- {sentence[:1].upper()}{sentence[1:]}.")
     if not lines:
-        return "unknown", "The terms of what it learned from are not known here and were not checked."
+        return None, "The terms of what it learned from are not known here and were not checked."
     lines.append("- The code is Apache-2.0. Whether the terms above allow your use was not checked.")
     return ("apache-2.0" if licences == {"apache-2.0"} else "unknown"), "\n".join(lines)
 
@@ -130,7 +136,7 @@ def _link(datasets: Mapping[str, str], part: str) -> str:
 
 def _recipe_words(sections: Mapping[str, Any]) -> str:
     if not sections.get("pretraining"):
-        return ""
+        return "Not stated."
     settings = {name: value for name, value in sections.items() if name != "output_dir"}
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100)
     objectives = sections["pretraining"].get("objectives") or [{"name": name} for name in OBJECTIVE_WORDS]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelCardData
 from transformers import BitImageProcessorPil
 from transformers.image_utils import PILImageResampling
 
 import synclr_hf.models
 from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD
 from synclr_hf.errors import UserInputError
+from synclr_hf.hub.cards import model_card
 from synclr_hf.models import SynCLRModel
 from synclr_hf.training import SynCLRForPreTraining, SynCLRPreTrainingConfig
 
@@ -25,37 +27,6 @@ AUTO_MAP = {
     "AutoBackbone": "modeling_synclr.SynCLRBackbone",
 }
 WEIGHTS = ("teacher", "student")
-
-CARD = """---
-{metadata}
----
-# {name}
-
-A vision transformer (patches of {patch_size} px, {image_size} px pictures, {layers} layers, width {hidden_size})
-that learned from generated pictures alone, by SynCLR (Tian et al., [arXiv 2312.17742](https://arxiv.org/abs/2312.17742)).
-These are the weights of the {weights}.
-
-```python
-from transformers import AutoImageProcessor, AutoModel
-
-model = AutoModel.from_pretrained("{name}", trust_remote_code=True)  # or: import synclr_hf
-processor = AutoImageProcessor.from_pretrained("{name}", backend="pil")
-features = model(**processor(image, return_tensors="pt")).pooler_output  # (1, {hidden_size})
-```
-
-## Training data
-
-{data}
-
-## Results
-
-{results}
-
-## What was not checked
-
-Bias, safety and fitness for any use beyond the results above were not checked. The terms of the models that wrote the
-captions and drew the pictures apply to what was learned from them.
-"""
 
 
 def image_processor(image_size: int) -> BitImageProcessorPil:
@@ -74,8 +45,7 @@ def export_encoder(
     output_dir: Path | str,
     *,
     weights: str = "teacher",
-    data: str = "Not stated.",
-    results: str = "None yet.",
+    facts: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the encoder of a saved pre-training model to a folder that `AutoModel.from_pretrained` reads.
 
@@ -83,8 +53,7 @@ def export_encoder(
         pretraining_dir: folder of a saved `SynCLRForPreTraining`.
         output_dir: folder to write; replaced as a whole, so that a killed export leaves no half of one.
         weights: `teacher` (the moving average, default) or `student`.
-        data: what it learned from, for the card.
-        results: measured results, for the card.
+        facts: what the report of the run says (`report.json`), for the card; `None`: nothing is known.
 
     Raises:
         UserInputError: if `weights` is neither, `pretraining_dir` holds no pre-training model, or `output_dir` holds
@@ -92,24 +61,50 @@ def export_encoder(
     """
     if weights not in WEIGHTS:
         raise UserInputError(f"weights '{weights}'; allowed: {', '.join(WEIGHTS)}; type --weights teacher")
-    output_dir = Path(output_dir).expanduser().resolve()
-    _refuse_foreign(output_dir)
+    output_dir = checked_encoder_folder(output_dir)
     pretraining = SynCLRForPreTraining.from_pretrained(_checked_pretraining(pretraining_dir))
     encoder: SynCLRModel = pretraining.synclr if weights == "teacher" else pretraining.student
+    encoder.config.exported_weights = weights
+    card = model_card(
+        encoder.config,
+        where=output_dir.name,
+        num_parameters=encoder.num_parameters(),
+        weights=weights,
+        facts=facts,
+    )
+    return write_encoder_folder(encoder, output_dir, card=card)
+
+
+def write_encoder_folder(encoder: SynCLRModel, output_dir: Path, *, card: str) -> Path:
+    """Write an encoder with its processor, its remote code and its card.
+
+    Args:
+        encoder: its configuration becomes that of an export: no stochastic depth, positions interpolated by size.
+        output_dir: what `checked_encoder_folder` returned; replaced as a whole.
+        card: text of `README.md`.
+    """
     encoder.config.drop_path_rate = 0.0
+    encoder.config.interpolate_offset = 0.0
     encoder.config.auto_map = dict(AUTO_MAP)
     encoder.config.architectures = ["SynCLRModel"]
-    unfinished = output_dir.with_name(f".{output_dir.name}.unfinished")
+    with whole_folder(output_dir) as unfinished:
+        encoder.save_pretrained(unfinished)
+        image_processor(encoder.config.image_size).save_pretrained(unfinished)
+        for name in REMOTE_CODE:
+            shutil.copyfile(Path(synclr_hf.models.__file__).parent / name, unfinished / name)
+        (unfinished / "README.md").write_text(card)
+    return output_dir
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder beside `folder` to write to; it takes its place at the end, so that no half of one is left."""
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    encoder.save_pretrained(unfinished)
-    image_processor(encoder.config.image_size).save_pretrained(unfinished)
-    for name in REMOTE_CODE:
-        shutil.copyfile(Path(synclr_hf.models.__file__).parent / name, unfinished / name)
-    (unfinished / "README.md").write_text(model_card(encoder, output_dir.name, weights, data, results))
-    shutil.rmtree(output_dir, ignore_errors=True)
-    unfinished.rename(output_dir)
-    return output_dir
+    yield unfinished
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
 
 
 def _checked_pretraining(folder: Path | str) -> Path:
@@ -127,39 +122,27 @@ def _checked_pretraining(folder: Path | str) -> Path:
     return folder
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse to replace anything but a folder that an export wrote."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
+def checked_empty_folder(folder: Path | str, option: str) -> Path:
+    """Return the whole path of a folder that is new or empty.
+
+    Raises:
+        UserInputError: if there is something in it, or a file of that name.
+    """
+    folder = Path(folder).expanduser().resolve()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserInputError(f"{option} '{folder}' holds other things; type the name of a new or empty folder")
+    return folder
+
+
+def checked_encoder_folder(folder: Path | str) -> Path:
+    """Return the whole path of a folder that is new, empty, or an encoder that was written here before.
+
+    Raises:
+        UserInputError: if it holds anything else.
+    """
+    folder = Path(folder).expanduser().resolve()
     try:
         ours = json.loads((folder / "config.json").read_text())["auto_map"]["AutoConfig"] == AUTO_MAP["AutoConfig"]
     except (OSError, ValueError, KeyError, TypeError):
         ours = False
-    if not ours:
-        raise UserInputError(f"--output-dir '{folder}' holds other things; type the name of a new or empty folder")
-
-
-def model_card(encoder: SynCLRModel, name: str, weights: str, data: str, results: str) -> str:
-    """Fill the card of an encoder."""
-    metadata: dict[str, Any] = {
-        "license": "apache-2.0",
-        "library_name": "transformers",
-        "pipeline_tag": "image-feature-extraction",
-        "tags": ["synclr", "synthetic-data", "self-supervised"],
-    }
-    config = encoder.config
-    return str(
-        ModelCard(
-            CARD.format(
-                metadata=ModelCardData(**metadata).to_yaml(),
-                name=name,
-                patch_size=config.patch_size,
-                image_size=config.image_size,
-                layers=config.num_hidden_layers,
-                hidden_size=config.hidden_size,
-                weights={"teacher": "EMA teacher", "student": "student"}[weights],
-                data=data,
-                results=results,
-            )
-        )
-    )
+    return folder if ours else checked_empty_folder(folder, "--output-dir")

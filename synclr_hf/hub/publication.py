@@ -209,16 +209,22 @@ def _encoder(
     files[wheel_name] = wheel
     with safe_open(weights, framework="pt") as stored:
         shapes = [stored.get_slice(name).get_shape() for name in stored.keys()]  # noqa: SIM118 - it is no mapping
-    facts = json.loads(files["report.json"]) if "report.json" in files else None
-    files["README.md"] = model_card(
-        SynCLRConfig.from_pretrained(folder),
-        where=config.to,
-        num_parameters=sum(_product(shape) for shape in shapes),
-        weights=json.loads((folder / "config.json").read_text()).get("synclr_weights", "teacher"),
-        facts=facts,
-        datasets=datasets,
-        has_pretraining=has_pretraining,
-    ).encode()
+    if folder == run and (folder / "README.md").is_file():  # an encoder alone: its card knows where it comes from
+        card = (
+            (folder / "README.md").read_text(encoding="utf-8").replace(f'"{folder.resolve().name}"', f'"{config.to}"')
+        )
+    else:
+        encoder = SynCLRConfig.from_pretrained(folder)
+        card = model_card(
+            encoder,
+            where=config.to,
+            num_parameters=sum(_product(shape) for shape in shapes),
+            weights=getattr(encoder, "exported_weights", "teacher"),
+            facts=json.loads(files["report.json"]) if "report.json" in files else None,
+            datasets=datasets,
+            has_pretraining=has_pretraining,
+        )
+    files["README.md"] = card.encode()
     files[MARK_FILE] = _mark_file(mark)
     return Repository(config.to, "model", mark, files)
 

@@ -29,14 +29,16 @@ def pretraining(tmp_path):
 @pytest.mark.parametrize("weights", ["teacher", "student"])
 def test_the_asked_weights_are_written(pretraining, tmp_path, weights):
     model, folder = pretraining
-    export_encoder(folder, tmp_path / "encoder", weights=weights, data="12 pictures.", results="kNN 12 %")
+    export_encoder(folder, tmp_path / "encoder", weights=weights)
     wanted = model.synclr if weights == "teacher" else model.student
     loaded = SynCLRModel.from_pretrained(tmp_path / "encoder")
     for mine, theirs in zip(wanted.parameters(), loaded.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     card = ModelCard.load(tmp_path / "encoder" / "README.md")
     assert card.data.library_name == "transformers" and card.data.pipeline_tag == "image-feature-extraction"
-    assert "12 pictures." in card.text and "kNN 12 %" in card.text and "not checked" in card.text
+    named = {"teacher": "the EMA teacher", "student": "the student"}[weights]
+    assert f"These are the weights of {named}." in card.text and "were not checked" in card.text
+    assert loaded.config.exported_weights == weights
 
 
 def test_a_second_export_replaces_the_first_whole(pretraining, tmp_path):
