@@ -180,7 +180,8 @@ def test_a_dry_run_lists_and_sends_nothing(hub, run_folder):
 def test_an_encoder_alone(hub, send, run_folder):
     send(run_folder / "encoder")
     assert not any(name.startswith("pretraining/") for name in hub.files(TO))
-    assert "Not stated." in hub.files(TO)["README.md"].decode()
+    card = hub.files(TO)["README.md"].decode()
+    assert f'AutoModel.from_pretrained("{TO}"' in card and "96 generated pictures" in card
 
 
 @pytest.mark.parametrize("name", ["toy", "a/b/c", "org/na me", "org/", "-org/x", "org/x" + "y" * 100, "org/ü"])
