@@ -73,7 +73,7 @@ def convert_checkpoint(
         output_dir: folder of the encoder, or of the whole `SynCLRForPreTraining`.
         pretraining: whether to write the latter; the file must be a training checkpoint.
         weights: `teacher` (default) or `student`, where the file holds both and the encoder is written.
-        dinov2_dir: folder of a second copy of the encoder (the teacher) in the layout of Dinov2.
+        dinov2_dir: folder of a copy of the encoder (with `pretraining`: of the teacher) in the layout of Dinov2.
         num_attention_heads: where the width does not tell.
 
     Raises:
@@ -84,26 +84,26 @@ def convert_checkpoint(
         raise UserInputError(f"--weights {weights} with --pretraining, which keeps both; leave one of them out")
     folder = checked_empty_folder(output_dir, "--output-dir") if pretraining else checked_encoder_folder(output_dir)
     dinov2_folder = None if dinov2_dir is None else checked_empty_folder(dinov2_dir, "--dinov2")
-    source = Path(checkpoint).expanduser().resolve()
-    if dinov2_folder == folder or source.is_relative_to(folder):
-        other = "--dinov2" if dinov2_folder == folder else "--checkpoint"
-        raise UserInputError(f"--output-dir '{folder}' is that of {other}; type the name of a new or empty folder")
+    if dinov2_folder and (dinov2_folder.is_relative_to(folder) or folder.is_relative_to(dinov2_folder)):
+        raise UserInputError(f"--dinov2 '{dinov2_folder}' and --output-dir '{folder}'; type two folders side by side")
+    if Path(checkpoint).expanduser().resolve().is_relative_to(folder):
+        raise UserInputError(f"--output-dir '{folder}' holds the checkpoint; type the name of a new or empty folder")
     original = read_original(checkpoint)
-    if pretraining:
-        state = find_pretraining(original, num_attention_heads)
-        encoder = find_encoder(original, "teacher", num_attention_heads)
+    state = find_pretraining(original, num_attention_heads) if pretraining else None
+    encoder = find_encoder(original, weights or "teacher", num_attention_heads)
+    report = ConversionReport(encoder.config, encoder.left_out)
+    if state is not None:
         report = ConversionReport(encoder.config, state.left_out, state.settings, state.differences)
-        _write_pretraining(state, folder, report)
-    else:
-        encoder = find_encoder(original, weights or "teacher", num_attention_heads)
-        report = ConversionReport(encoder.config, encoder.left_out)
-        _write_encoder(original, encoder, folder, weights or "teacher", report)
     if original.other_entries:
         report.left_out[BESIDE_THE_WEIGHTS] = list(original.other_entries)
     if dinov2_folder is not None:
         report.folders["dinov2"] = save_dinov2(build_encoder(encoder), dinov2_folder)
         copy = Dinov2Model.from_pretrained(dinov2_folder)
         report.feature_differences["dinov2"] = _compared("dinov2", encoder.tensors, copy)
+    if state is not None:
+        _write_pretraining(state, folder, report)
+    else:
+        _write_encoder(original, encoder, folder, weights or "teacher", report)
     return report
 
 

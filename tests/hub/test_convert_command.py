@@ -51,10 +51,10 @@ def test_the_script_writes_folders_that_load_and_tells_how_equal_they_are(tmp_pa
     assert inferred.startswith("inferred: hidden_size 32, num_hidden_layers 2, num_attention_heads 2 (as given)")
     assert "image_size 32" in inferred and "use_mask_token False" in inferred
     assert left_out == "left out: logit_scale: the image-text projections of StableRep+"
-    for line, part in ((first, "encoder"), (second, "dinov2")):
+    for line, part in ((first, "dinov2"), (second, "encoder")):
         difference = re.fullmatch(rf"maximum absolute difference .* weights, {part} loaded again: (\S+)", line)
         assert float(difference[1]) < 1e-5
-    assert folders == [f"encoder: {tmp_path}/encoder", f"dinov2: {tmp_path}/dinov2"]
+    assert folders == [f"dinov2: {tmp_path}/dinov2", f"encoder: {tmp_path}/encoder"]
     picture = torch.randn(1, 3, 32, 32)
     ours, copy = (AutoModel.from_pretrained(tmp_path / name) for name in ("encoder", "dinov2"))
     assert torch.equal(ours(picture).last_hidden_state, copy(picture).last_hidden_state)
@@ -97,7 +97,8 @@ def test_mistakes_are_one_line_and_write_nothing(convert, tmp_path):
         (("--checkpoint", tmp_path / "none.pth", "--output-dir", new), "cannot be read: No such file"),
         (("--checkpoint", alone, "--output-dir", tmp_path / "thesis"), "--output-dir '.*thesis' holds other things"),
         (("--checkpoint", alone, "--output-dir", new, "--dinov2", tmp_path / "thesis"), "--dinov2 '.*thesis' holds"),
-        (("--checkpoint", alone, "--output-dir", new, "--dinov2", new), "is that of --dinov2"),
+        (("--checkpoint", alone, "--output-dir", new, "--dinov2", new), "two folders side by side"),
+        (("--checkpoint", alone, "--output-dir", new / "a", "--dinov2", new), "two folders side by side"),
         (("--checkpoint", alone, "--output-dir", tmp_path), "holds other things"),
         (("--checkpoint", alone, "--output-dir", new, "--weights", "ema"), "weights 'ema'; allowed: teacher, student"),
         (("--checkpoint", alone, "--output-dir", new, "--pretraining"), "no student and teacher"),
@@ -117,5 +118,5 @@ def test_a_checkpoint_inside_an_earlier_encoder_is_not_deleted_with_it(convert, 
     assert convert("--checkpoint", path, "--output-dir", tmp_path / "encoder")[0] == 0
     moved = path.rename(tmp_path / "encoder" / "checkpoint.pth")
     status, _, told = convert("--checkpoint", moved, "--output-dir", tmp_path / "encoder")
-    assert status == 2 and "is that of --checkpoint" in told[0] and moved.is_file()
+    assert status == 2 and "holds the checkpoint" in told[0] and moved.is_file()
     assert convert_original(moved, num_attention_heads=2).config.hidden_size == 32
