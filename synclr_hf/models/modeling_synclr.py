@@ -3,6 +3,7 @@
 Travels with the weights as remote code, so it imports torch and transformers only.
 """
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -64,7 +65,7 @@ class SynCLREmbeddings(nn.Module):
             if self.mask_token is None:
                 raise ValueError("bool_masked_pos needs an encoder with a mask token: set use_mask_token=True")
             patches = torch.where(bool_masked_pos.bool().unsqueeze(-1), self.mask_token.to(patches.dtype), patches)
-        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        tokens = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         return tokens + self.interpolated_positions(height // size, width // size)
 
 
@@ -142,7 +143,7 @@ class SynCLRDropPath(nn.Module):
         """Map `(B, T, D)` to `(B, T, D)`; the identity in evaluation."""
         if not self.training or self.rate == 0:
             return hidden_states
-        keep = torch.rand(len(hidden_states), 1, 1, device=hidden_states.device) >= self.rate
+        keep = torch.rand(hidden_states.shape[0], 1, 1, device=hidden_states.device) >= self.rate
         return hidden_states * keep.to(hidden_states.dtype) / (1 - self.rate)
 
 
@@ -179,7 +180,7 @@ class SynCLRPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": SynCLRLayer, "attentions": SynCLRAttention}
     # A pre-training checkpoint holds more than the encoder; these parts are left where they are.
-    _keys_to_ignore_on_load_unexpected = [r"^student\.", r"^objectives\."]
+    _keys_to_ignore_on_load_unexpected = [r"^student\.", r"^objectives\.", r"embeddings\.mask_token$"]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -252,10 +253,18 @@ class SynCLRModel(SynCLRPreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=hidden_states[:, 0])
 
 
+def _without_mask_token(config: SynCLRConfig) -> SynCLRConfig:
+    """Return the configuration of a model that never masks: an unused parameter stops distributed training."""
+    config = copy.deepcopy(config)
+    config.use_mask_token = False
+    return config
+
+
 class SynCLRForImageClassification(SynCLRPreTrainedModel):
     """The encoder with a linear classifier on the cls feature (fine-tuning and linear probing of the paper, 4.1)."""
 
     def __init__(self, config: SynCLRConfig) -> None:
+        config = _without_mask_token(config)
         super().__init__(config)
         self.num_labels = config.num_labels
         self.synclr = SynCLRModel(config)
@@ -289,6 +298,7 @@ class SynCLRBackbone(BackboneMixin, SynCLRPreTrainedModel):
     """The encoder as a backbone for UperNet, DPT, Mask2Former and the like: feature maps of chosen blocks."""
 
     def __init__(self, config: SynCLRConfig) -> None:
+        config = _without_mask_token(config)
         super().__init__(config)
         self.num_features = [config.hidden_size] * (config.num_hidden_layers + 1)
         self.synclr = SynCLRModel(config)
@@ -320,7 +330,7 @@ class SynCLRBackbone(BackboneMixin, SynCLRPreTrainedModel):
             if self.config.apply_layernorm:
                 tokens = self.synclr.norm(tokens)
             if self.config.reshape_hidden_states:
-                tokens = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, height, width)
+                tokens = tokens[:, 1:].transpose(1, 2).reshape(tokens.shape[0], -1, height, width)
             maps.append(tokens)
         return BackboneOutput(
             feature_maps=tuple(maps), hidden_states=outputs.hidden_states, attentions=outputs.attentions

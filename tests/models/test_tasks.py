@@ -43,7 +43,12 @@ def pictures():
 
 
 def equal_weights(first, second):
-    return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    """Whether all weights but the mask token, which is left out where nothing masks, are the same."""
+    both = [
+        {name: value for name, value in model.state_dict().items() if not name.endswith("mask_token")}
+        for model in (first, second)
+    ]
+    return both[0].keys() == both[1].keys() and all(torch.equal(both[0][name], both[1][name]) for name in both[0])
 
 
 def test_one_checkpoint_serves_every_class(folder, encoder):
@@ -54,6 +59,7 @@ def test_one_checkpoint_serves_every_class(folder, encoder):
     )
     assert isinstance(classifier, SynCLRForImageClassification)
     assert set(report["missing_keys"]) == {"classifier.weight", "classifier.bias"} and not report["unexpected_keys"]
+    assert all(model.synclr.embeddings.mask_token is None for model in (backbone, classifier))  # else DDP would stop
     assert equal_weights(backbone.synclr, encoder) and equal_weights(classifier.synclr, encoder)
     assert isinstance(AutoModel.from_pretrained(folder), SynCLRModel)
 
@@ -219,3 +225,36 @@ def test_half_precision_keeps_the_features(encoder, pictures):
     half = encoder.to(torch.bfloat16)(pictures.to(torch.bfloat16)).pooler_output
     assert half.dtype == torch.bfloat16
     assert torch.nn.functional.cosine_similarity(full, half.float()).min() > 0.99
+
+
+# torch's exporter warns about its own internals
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_onnx_export_takes_batches_of_any_size(encoder, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    batch = torch.export.Dim("batch")
+    names = {"input_names": ["pixel_values"], "output_names": ["last_hidden_state", "pooler_output"]}
+    example = (torch.randn(2, 3, 32, 32),)
+    torch.onnx.export(
+        encoder, example, tmp_path / "encoder.onnx", dynamo=True, dynamic_shapes=({0: batch},), verbose=False, **names
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "encoder.onnx")
+    for count in (1, 5):
+        pixels = torch.randn(count, 3, 32, 32)
+        tokens, pooled = session.run(None, {"pixel_values": pixels.numpy()})
+        wanted = encoder(pixels)
+        torch.testing.assert_close(torch.from_numpy(tokens), wanted.last_hidden_state, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(torch.from_numpy(pooled), wanted.pooler_output, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:MatMul8bitLt:UserWarning")
+def test_8_bit_weights_give_nearly_the_same_features(folder, encoder, pictures):
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    small = SynCLRModel.from_pretrained(folder, quantization_config=BitsAndBytesConfig(load_in_8bit=True))
+    assert isinstance(small.layers[0].attention.q_proj, bitsandbytes.nn.Linear8bitLt)
+    with torch.no_grad():
+        features, wanted = small(pictures).pooler_output, encoder(pictures).pooler_output
+    assert torch.nn.functional.cosine_similarity(features.float(), wanted).min() > 0.99
+    assert not torch.equal(features.float(), wanted)
