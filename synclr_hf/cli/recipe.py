@@ -32,6 +32,7 @@ class Recipe:
         images: entries of `ImagesConfig`.
         pretraining: entries of `PretrainingConfig`.
         evaluation: entries of `EvaluationPlan`.
+        publish: entries of `PublishConfig`; nothing is published without `to`.
     """
 
     output_dir: str = "outputs/run"
@@ -40,6 +41,7 @@ class Recipe:
     images: dict[str, Any] = field(default_factory=dict)
     pretraining: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
+    publish: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what the stages could not name better."""
@@ -48,7 +50,7 @@ class Recipe:
         if not isinstance(self.output_dir, str) or not self.output_dir:
             raise UserInputError(f"output_dir {self.output_dir!r}; allowed: a folder; type output_dir: outputs/run")
         self.output_dir = str(Path(self.output_dir).expanduser())
-        for name in ("captions", "images", "pretraining", "evaluation"):
+        for name in ("captions", "images", "pretraining", "evaluation", "publish"):
             if getattr(self, name) is None:
                 setattr(self, name, {})
             if not isinstance(getattr(self, name), dict):

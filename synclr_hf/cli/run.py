@@ -66,11 +66,13 @@ class Street:
     held_out_images: ImagesConfig
     pretraining: Any
     evaluation: EvaluationPlan
+    publish: Any
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> Street:
         """Make them; the held-out pictures differ from the training pictures in their seed and their number only."""
         from synclr_hf.cli.pretrain import pretraining_config
+        from synclr_hf.hub.publication import PublishConfig
 
         root = Path(recipe.output_dir)
         plan = settings_from(EvaluationPlan, recipe.evaluation, "evaluation")
@@ -91,6 +93,7 @@ class Street:
             held_out_images=images(held_out, held_out_seed, images_per_caption=plan.held_out_images_per_caption),
             pretraining=pretraining_config(recipe),
             evaluation=plan,
+            publish=settings_from(PublishConfig, recipe.publish, "publish") if recipe.publish else None,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -116,6 +119,7 @@ def run(recipe: Recipe) -> Path:
         from synclr_hf.evaluation import stage as evaluation_stage
         from synclr_hf.evaluation.data import labelled_splits
         from synclr_hf.hub import export_encoder
+        from synclr_hf.hub.publish import publish
         from synclr_hf.report.stage import build_report
         from synclr_hf.training.stage import HISTORY_FILE, pretrain, run_encoders
 
@@ -154,7 +158,7 @@ def run(recipe: Recipe) -> Path:
             "versions": {name: version(name) for name in PACKAGES},
         }
         export_encoder(trained, root / "encoder", facts=facts)
-        return build_report(
+        report = build_report(
             root,
             facts=facts,
             images=read_images(street.images.output_dir),
@@ -164,6 +168,10 @@ def run(recipe: Recipe) -> Path:
             test=sides[1],
             cache_dir=features,
         )
+    if street.publish is not None:
+        for url in publish(root, street.publish):
+            print(f"published: {url}")
+    return report
 
 
 def machine() -> dict[str, str]:

@@ -41,6 +41,8 @@ def refused(done):
         ("captions.seed=3", ["section 'captions': seed is set by the run itself", "seed: at the top"]),
         ("images.captions=org/captions", ["section 'images': captions is set by the run itself", "synclr images"]),
         ("pretraining.images=org/images", ["section 'pretraining': images is set by the run", "synclr pretrain"]),
+        ("publish.to=toy", ["--to 'toy' is no name for a repository", "org/name"]),
+        ("publish.private=true", ["section 'publish'", "to"]),
         ("seed=-1", ["seed -1", "0 to 4294967295"]),
         ("output_dir=5", ["output_dir 5"]),
         ("seed=abc", ["seed 'abc' is no number"]),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi, ModelCard
+from small_run import RECIPE, SMALLER, synclr
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.hub.publication import PublishConfig, check_repo_id, plan_publication
@@ -36,10 +37,7 @@ def send(hub, monkeypatch):
 
 def typed(hub, *arguments, token=None):
     """Type `synclr publish ...`; return the finished process."""
-    code = "from synclr_hf.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "publish", *map(str, arguments)]
-    environment = hub.environment(token or hub.token)
-    return subprocess.run(command, env=environment, cwd=hub.folder, capture_output=True, text=True, timeout=300)
+    return synclr("publish", *arguments, env=hub.environment(token or hub.token), cwd=hub.folder)
 
 
 def code_blocks(card):
@@ -230,3 +228,13 @@ def test_the_readmes_lines_about_the_hub_run_as_written(hub, run_folder):
     assert typed(hub, run_folder, "--to", "org/synclr-vitb16", *options).returncode == 0
     told = hub.python(block + "\nprint(type(model).__name__, len(captions), len(features[0]))")
     assert told.split() == ["SynCLRModel", "24", "32"]
+
+
+def test_a_recipe_publishes_at_its_end(hub, run_folder):
+    """The finished run goes through its stages again, finds them done, and publishes."""
+    entries = ("publish.to=ada/from-recipe", "publish.parts=[encoder]", "publish.private=true")
+    done = synclr("run", RECIPE, "--output-dir", run_folder, *SMALLER, *entries, env=hub.environment())
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, last = done.stdout.splitlines()[-2:]
+    assert first.endswith("ada/from-recipe") and last == f"report: {run_folder}/report.html"
+    assert hub.repository("ada/from-recipe").private and "README.md" in hub.files("ada/from-recipe")
