@@ -42,6 +42,7 @@ def model_card(
     facts: Mapping[str, Any] | None = None,
     datasets: Mapping[str, str] | None = None,
     has_pretraining: bool = False,
+    curves: str | None = None,
     origin: str | None = None,
     data: str | None = None,
 ) -> str:
@@ -55,6 +56,7 @@ def model_card(
         facts: what `report.json` holds; `None` where the run is not known.
         datasets: `captions` and `images` -> id on the Hub, where they are published.
         has_pretraining: whether the pre-training model lies beside it under `pretraining/`.
+        curves: name of the picture of the training curves beside the card.
         origin: where the weights come from, where not from a training here; goes on from "A vision transformer (...)".
         data: what it learned from, where `facts` do not say it.
     """
@@ -85,6 +87,7 @@ def model_card(
             out_indices=sorted({max(1, round(layers * part / 4)) for part in (1, 2, 3, 4)}),
             origin=origin or TRAINED_HERE.format(weights=WEIGHTS_NAMES[weights]),
             has_pretraining=has_pretraining,
+            curves=curves,
             data=data or _data_words(sections, datasets),
             recipe=_recipe_words(sections),
             compute=_compute_words(facts),

@@ -28,7 +28,8 @@ from synclr_hf.training.stage import HISTORY_FILE
 PARTS = ("encoder", "captions", "images")
 MARK_FILE = "publication.json"
 """Says which run a repository was made from, so that another one does not write over it."""
-REPORT_FILES = ("report.json", "report.html", "curves.svg")
+CURVES_FILE = "curves.svg"
+REPORT_FILES = ("report.json", "report.html", CURVES_FILE)
 UNSAFE = "training_args.bin"
 """A pickle that the Trainer leaves; nothing here needs it."""
 
@@ -223,6 +224,7 @@ def _encoder(
             facts=json.loads(files["report.json"]) if "report.json" in files else None,
             datasets=datasets,
             has_pretraining=has_pretraining,
+            curves=CURVES_FILE if CURVES_FILE in files else None,
         )
     files["README.md"] = card.encode()
     files[MARK_FILE] = _mark_file(mark)

@@ -92,7 +92,13 @@ def test_the_card_tells_the_run_and_no_path_of_this_machine(hub, send, run_folde
     assert results["kNN top-1"] == pytest.approx(report["evaluation"]["knn_top1"]["trained"], abs=1e-4)
     assert f"{100 * report['evaluation']['linear_top1']['pixels']:.1f} %" in card.text
     assert f"{report['seconds']['pretraining'] / 3600:.2f} device-hours" in card.text
-    for words in ("96 generated pictures, 4 of each of 24 captions", "inherits the biases", "max_steps: 6", "bibtex"):
+    for words in (
+        "96 generated pictures, 4 of each of 24 captions",
+        "inherits the biases",
+        "max_steps: 6",
+        "](curves.svg)",
+        "bibtex",
+    ):
         assert words in card.text
 
 
