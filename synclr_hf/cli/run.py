@@ -126,7 +126,7 @@ def run(recipe: Recipe) -> Path:
         street = Street.from_recipe(recipe)
         other_sides = {path: labelled_splits(path, seed=recipe.seed) for path in street.evaluation.datasets}
     root = Path(recipe.output_dir)
-    run_name = blake2b(json.dumps(street.settings(), sort_keys=True).encode(), digest_size=8).hexdigest()
+    run_name = blake2b(json.dumps([recipe.seed, street.settings()], sort_keys=True).encode(), digest_size=8).hexdigest()
     clock, features = RunClock(root / CLOCK_FILE, run_name), root / "features"
     with clock.stage("captions"):
         write_captions(street.captions)
