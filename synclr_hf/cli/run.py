@@ -126,8 +126,9 @@ def run(recipe: Recipe) -> Path:
         street = Street.from_recipe(recipe)
         other_sides = {path: labelled_splits(path, seed=recipe.seed) for path in street.evaluation.datasets}
     root = Path(recipe.output_dir)
-    run_name = blake2b(json.dumps([recipe.seed, street.settings()], sort_keys=True).encode(), digest_size=8).hexdigest()
-    clock, features = RunClock(root / CLOCK_FILE, run_name), root / "features"
+    told = json.dumps([recipe.seed, street.settings()], sort_keys=True)
+    clock = RunClock(root / CLOCK_FILE, blake2b(told.encode(), digest_size=8).hexdigest())
+    features = root / "features"
     with clock.stage("captions"):
         write_captions(street.captions)
     with clock.stage("images"):

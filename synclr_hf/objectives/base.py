@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +32,26 @@ class Objective(nn.Module):
         """Return (student head, teacher head) pairs: the second of each follows the first by moving average."""
         return []
 
-    def targets(self, teacher: Features, batch: Batch, step: int = 0, total_steps: int = 1) -> dict[str, torch.Tensor]:
-        """Turn teacher features of the global crops into targets, gathered over processes, without gradient."""
+    def targets(
+        self, teacher: Features, batch: Batch, step: int = 0, total_steps: int = 1, num_parts: int = 1
+    ) -> dict[str, torch.Tensor]:
+        """Turn teacher features of the global crops into targets, gathered over processes, without gradient.
+
+        Args:
+            teacher: features of all global crops of this process in the optimizer step.
+            batch: the ids and masks of the same crops.
+            step: optimizer steps done.
+            total_steps: optimizer steps of the whole training.
+            num_parts: batches that these crops reach `forward` in (gradient accumulation); what `forward` divides by
+                is such that the mean of the losses of all parts and processes is the loss of the whole.
+        """
         raise NotImplementedError
+
+    def split_targets(
+        self, targets: dict[str, torch.Tensor], batches: Sequence[Batch]
+    ) -> list[dict[str, torch.Tensor]]:
+        """Return the targets of each part; here every part needs all of them."""
+        return [targets for _ in batches]
 
     def forward(
         self,

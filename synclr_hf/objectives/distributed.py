@@ -37,21 +37,3 @@ def max_over_processes(value: torch.Tensor) -> torch.Tensor:
     if world_size() > 1:
         distributed.all_reduce(value, op=distributed.ReduceOp.MAX)
     return value
-
-
-def mean_over_processes(values: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-    """Average the `counted` entries of `values` over all processes.
-
-    Distributed training averages the gradients of the processes, so each returns its own sum times the number of
-    processes over the number of counted entries everywhere: the average over processes is the mean.
-
-    Args:
-        values: `(N,)`.
-        counted: `(N,)` bool; the other entries add nothing, also no gradient.
-
-    Returns:
-        A scalar; 0 where nothing counts anywhere.
-    """
-    total = torch.where(counted, values, torch.zeros_like(values)).sum()
-    count = sum_over_processes(counted.sum())
-    return total * world_size() / count.clamp(min=1)

@@ -5,6 +5,8 @@ Letters: V global crops of this process, P patches of each, M masked patches in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -139,10 +141,26 @@ class IBOTObjective(Objective):
         return start + (self.teacher_temperature - start) * progress
 
     @torch.no_grad()
-    def targets(self, teacher: Features, batch: Batch, step: int = 0, total_steps: int = 1) -> dict[str, torch.Tensor]:
-        """Return `assignments` `(M, K)` of this process's masked patches, balanced over all processes."""
-        logits = self.teacher_head(teacher.patches[batch["bool_masked_pos"]])
-        return {"assignments": sinkhorn_knopp(logits, temperature=self.temperature_at(step))}
+    def targets(
+        self, teacher: Features, batch: Batch, step: int = 0, total_steps: int = 1, num_parts: int = 1
+    ) -> dict[str, torch.Tensor]:
+        """Return `assignments` `(M, K)` of this process's masked patches, balanced over all processes.
+
+        Also `num_masked`, a scalar: the masked pictures per process and part.
+        """
+        masks = batch["bool_masked_pos"]
+        logits = self.teacher_head(teacher.patches[masks])
+        return {
+            "assignments": sinkhorn_knopp(logits, temperature=self.temperature_at(step)),
+            "num_masked": sum_over_processes(masks.any(dim=-1).sum()) / (world_size() * num_parts),
+        }
+
+    def split_targets(
+        self, targets: dict[str, torch.Tensor], batches: Sequence[Batch]
+    ) -> list[dict[str, torch.Tensor]]:
+        """Return the assignments of each part's own masked patches."""
+        counts = [int(batch["bool_masked_pos"].sum()) for batch in batches]
+        return [{**targets, "assignments": part} for part in targets["assignments"].split(counts)]
 
     def forward(
         self,
@@ -156,12 +174,11 @@ class IBOTObjective(Objective):
         masks = batch["bool_masked_pos"]
         masked_each = masks.sum(dim=-1)
         weights = (1.0 / masked_each.clamp(min=1)).unsqueeze(-1).expand_as(masks)[masks]
-        num_masked = sum_over_processes((masked_each > 0).sum()) / world_size()
         loss = masked_patch_loss(
             self.head(student["global"].patches[masks]),
             targets["assignments"],
             weights,
-            num_masked.clamp(min=1),
+            targets["num_masked"].clamp(min=1 / world_size()),
             temperature=self.student_temperature,
         )
         return {"loss": loss, "ibot": loss, "teacher_temperature": loss.new_tensor(self.temperature_at(step))}

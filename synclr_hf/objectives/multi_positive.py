@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .base import Batch, Features, Objective
-from .distributed import gather_rows, mean_over_processes
+from .distributed import gather_rows, world_size
 
 
 def projection_mlp(in_size: int, hidden_size: int, out_size: int, num_layers: int) -> nn.Sequential:
@@ -103,12 +103,20 @@ class MultiPositiveObjective(Objective):
         return [(self.projector, self.teacher_projector)]
 
     @torch.no_grad()
-    def targets(self, teacher: Features, batch: Batch, step: int = 0, total_steps: int = 1) -> dict[str, torch.Tensor]:
-        """Return the candidates of all processes: `keys` `(W V, E)`, their `caption_ids` and `view_ids` `(W V,)`."""
+    def targets(
+        self, teacher: Features, batch: Batch, step: int = 0, total_steps: int = 1, num_parts: int = 1
+    ) -> dict[str, torch.Tensor]:
+        """Return the candidates of all processes: `keys` `(W V, E)`, their `caption_ids` and `view_ids` `(W V,)`.
+
+        Also `num_anchors`, a scalar: the global anchors with a positive, per process and part.
+        """
+        caption_ids = gather_rows(batch["caption_ids"])
+        _, crops_each = caption_ids.unique(return_counts=True)
         return {
             "keys": gather_rows(self.teacher_projector(teacher.cls)),
-            "caption_ids": gather_rows(batch["caption_ids"]),
+            "caption_ids": caption_ids,
             "view_ids": gather_rows(batch["view_ids"]),
+            "num_anchors": crops_each[crops_each > 1].sum() / (world_size() * num_parts),
         }
 
     def forward(
@@ -122,7 +130,7 @@ class MultiPositiveObjective(Objective):
         """Return `loss` = `contrastive_global` + `contrastive_local` (eq. 4; local: mean over all local crops)."""
         global_anchors = self.predictor(self.projector(student["global"].cls))
         own_crop = batch["view_ids"][:, None] == targets["view_ids"][None, :]
-        losses, counted = multi_positive_losses(
+        losses, _ = multi_positive_losses(
             global_anchors,
             targets["keys"],
             batch["caption_ids"],
@@ -130,16 +138,16 @@ class MultiPositiveObjective(Objective):
             temperature=self.temperature,
             exclude=own_crop,
         )
-        parts = {"contrastive_global": mean_over_processes(losses, counted)}
+        parts = {"contrastive_global": losses.sum() / targets["num_anchors"].clamp(min=1 / world_size())}
         if "local" in student:
             local_anchors = self.predictor(self.projector(student["local"].cls))
             crops_each = len(local_anchors) // len(batch["caption_ids"])
-            losses, counted = multi_positive_losses(
+            losses, _ = multi_positive_losses(
                 local_anchors,
                 targets["keys"],
                 batch["caption_ids"].repeat_interleave(crops_each),
                 targets["caption_ids"],
                 temperature=self.temperature,
             )
-            parts["contrastive_local"] = mean_over_processes(losses, counted)
+            parts["contrastive_local"] = losses.mean()  # every one has a positive: its own picture's global crop
         return {"loss": sum(parts.values()), **parts}

@@ -13,14 +13,16 @@ from synclr_hf.errors import UserInputError
 class SynCLRTrainingArguments(TrainingArguments):
     """Arguments of `SynCLRTrainer`; a batch is counted in captions, each with all its pictures.
 
+    `gradient_accumulation_steps` gives the gradients of one batch that many times as large: the teacher's keys and the
+    assignments of masked patches are those of all batches of an optimizer step.
+
     Parameters that control the teacher and the schedules:
         ema_decay: decay of the teacher's moving average at the first step; cosine to `ema_decay_end`. Paper 0.994.
         ema_decay_end: the decay at the last step. Paper 1.
         weight_decay_end: weight decay at the last step; starts at `weight_decay`, cosine. Paper 0.04 to 0.2.
 
     Raises:
-        UserInputError: if a decay is outside [0, 1], or gradients are to be accumulated: a contrastive loss over a
-            part of the batch is another loss.
+        UserInputError: if a decay is outside [0, 1].
     """
 
     ema_decay: float = field(default=0.994, metadata={"help": "EMA decay of the teacher at the first step."})
@@ -42,8 +44,3 @@ class SynCLRTrainingArguments(TrainingArguments):
         for name in ("ema_decay", "ema_decay_end"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserInputError(f"{name} {getattr(self, name)}: allowed: 0 to 1; type {name}: 0.994")
-        if self.gradient_accumulation_steps != 1:
-            raise UserInputError(
-                f"gradient_accumulation_steps {self.gradient_accumulation_steps}: allowed: 1, because the contrast is "
-                "over the whole batch; type gradient_accumulation_steps: 1 and a per_device_train_batch_size that fits"
-            )

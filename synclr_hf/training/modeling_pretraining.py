@@ -1,7 +1,9 @@
 """Student, EMA teacher and objectives as one model that is saved whole."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -106,6 +108,36 @@ class SynCLRForPreTraining(PreTrainedModel):
         tokens = self.synclr(pixel_values).last_hidden_state
         return Features(cls=tokens[:, 0], patches=tokens[:, 1:])
 
+    @torch.no_grad()
+    def window_targets(
+        self, batches: Sequence[dict[str, Any]], step: int = 0, total_steps: int = 1
+    ) -> list[dict[str, dict[str, torch.Tensor]]]:
+        """Compute the targets of all batches of one optimizer step together.
+
+        The teacher does not move within a step, so each batch is contrasted with the keys of all of them, and their
+        masked patches are assigned together: gradients add up to those of one large batch.
+
+        Args:
+            batches: what `forward` takes, one dict a batch; all of the same number of crops.
+            step: optimizer steps done.
+            total_steps: optimizer steps of the whole training.
+
+        Returns:
+            One dict a batch: name of the objective -> its targets.
+        """
+        parts = [self.teacher_features(batch["pixel_values"]) for batch in batches]
+        teacher = Features(cls=torch.cat([f.cls for f in parts]), patches=torch.cat([f.patches for f in parts]))
+        names = ("caption_ids", "image_ids", "view_ids", "bool_masked_pos")
+        joined = {
+            name: torch.cat([batch[name] for batch in batches]) for name in names if batches[0].get(name) is not None
+        }
+        split: list[dict[str, dict[str, torch.Tensor]]] = [{} for _ in batches]
+        for name, objective in self.objectives.items():
+            targets = objective.targets(teacher, joined, step, total_steps, num_parts=len(batches))
+            for own, part in zip(split, objective.split_targets(targets, batches), strict=True):
+                own[name] = part
+        return split
+
     def student_features(
         self,
         pixel_values: torch.Tensor,
@@ -129,6 +161,7 @@ class SynCLRForPreTraining(PreTrainedModel):
         local_pixel_values: torch.Tensor | None = None,
         step: int = 0,
         total_steps: int = 1,
+        targets: dict[str, dict[str, torch.Tensor]] | None = None,
     ) -> SynCLRForPreTrainingOutput:
         """Compute the combined loss (paper eq. 4) of one batch of this process.
 
@@ -141,6 +174,7 @@ class SynCLRForPreTraining(PreTrainedModel):
             local_pixel_values: `(V L, 3, h, w)` float; rows i L ... i L + L - 1 are the local crops of picture i.
             step: optimizer steps done; drives the schedules of the objectives.
             total_steps: optimizer steps of the whole training.
+            targets: what `window_targets` returned for this batch; `None`: the batch is the whole optimizer step.
 
         Raises:
             ValueError: if an objective masks and the batch holds no masks.
@@ -153,13 +187,13 @@ class SynCLRForPreTraining(PreTrainedModel):
             "view_ids": view_ids,
             "bool_masked_pos": bool_masked_pos,
         }
-        teacher = self.teacher_features(pixel_values)
+        if targets is None:
+            (targets,) = self.window_targets([{**batch, "pixel_values": pixel_values}], step, total_steps)
         student = self.student_features(pixel_values, bool_masked_pos, local_pixel_values)
         weights = {settings["name"]: settings.get("weight", 1.0) for settings in self.config.objectives}
         loss, parts = pixel_values.new_zeros((), dtype=torch.float32), {}
         for name, objective in self.objectives.items():
-            targets = objective.targets(teacher, batch, step, total_steps)
-            told = objective(student, targets, batch, step, total_steps)
+            told = objective(student, targets[name], batch, step, total_steps)
             loss = loss + weights[name] * told.pop("loss")
             parts |= {part: value.detach() for part, value in told.items()}
         return SynCLRForPreTrainingOutput(loss=loss, parts=parts)

@@ -52,6 +52,17 @@ class SynCLRTrainer(Trainer):
                 inputs[f"{stream}pixel_values"] = augment(inputs[f"{stream}pixel_values"], parameters)
         return inputs
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], Any]:
+        """Take the batches of one optimizer step; several (gradient accumulation) get their targets together."""
+        batches, count = super().get_batch_samples(*args, **kwargs)
+        if len(batches) > 1:
+            batches = [self._prepare_inputs(batch) for batch in batches]
+            model = self.accelerator.unwrap_model(self.model_wrapped)
+            with self.compute_loss_context_manager():
+                targets = model.window_targets(batches, self.state.global_step, self.state.max_steps)
+            batches = [{**batch, "targets": own} for batch, own in zip(batches, targets, strict=True)]
+        return batches, count
+
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Make AdamW with two groups; unlike in the reference, tokens and positions do not decay either."""
         if self.optimizer is None:

@@ -108,7 +108,6 @@ def test_cosine_schedule():
     ("changes", "message"),
     [
         ({"ema_decay": 1.5}, "ema_decay 1.5: allowed: 0 to 1; type ema_decay: 0.994"),
-        ({"gradient_accumulation_steps": 4}, "gradient_accumulation_steps 4: allowed: 1"),
     ],
 )
 def test_unusable_arguments_are_one_line(tmp_path, changes, message):
