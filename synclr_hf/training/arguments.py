@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 from synclr_hf.errors import UserInputError
@@ -39,8 +40,9 @@ class SynCLRTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
+        """Refuse values that mean nothing; pin memory only where there is a GPU to copy to."""
         super().__post_init__()
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         for name in ("ema_decay", "ema_decay_end"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserInputError(f"{name} {getattr(self, name)}: allowed: 0 to 1; type {name}: 0.994")
