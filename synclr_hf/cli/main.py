@@ -55,7 +55,7 @@ def guarded(action: Callable[[], None]) -> int:
         print(f"synclr: error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt as error:
-        told = str(error) or "interrupted; the same command goes on where it was"
+        told = str(error) or "interrupted; the same command goes on from the last finished shard or checkpoint"
         print(f"\nsynclr: {told}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
