@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -219,7 +220,7 @@ def _encoder(
         card = model_card(
             encoder,
             where=config.to,
-            num_parameters=sum(_product(shape) for shape in shapes),
+            num_parameters=sum(math.prod(shape) for shape in shapes),
             weights=getattr(encoder, "exported_weights", "teacher"),
             facts=json.loads(files["report.json"]) if "report.json" in files else None,
             datasets=datasets,
@@ -276,10 +277,3 @@ def _mark(facts: Any) -> str:
 def _mark_file(mark: str) -> bytes:
     facts = {"run": mark, "made_with": f"synclr_hf {version('synclr-hf')}"}
     return (json.dumps(facts, indent=1) + "\n").encode()
-
-
-def _product(shape: Sequence[int]) -> int:
-    count = 1
-    for side in shape:
-        count *= side
-    return count
