@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from synclr_hf.data.cards import model_terms
 from synclr_hf.models import SynCLRConfig
+from synclr_hf.training.configuration_pretraining import PAPER_OBJECTIVES
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 WEIGHTS_NAMES = {"teacher": "EMA teacher", "student": "student"}
@@ -23,8 +24,9 @@ ENCODER_ROWS = {
     "pixels": "raw pixels",
 }
 OBJECTIVE_WORDS = {
-    "multi_positive": "multi-positive contrast: pictures of one caption are each other's positives",
+    "multi_positive": "multi-positive contrast: pictures of one {id} are each other's positives{teacher}",
     "ibot": "iBOT: the student predicts what the teacher says about masked patches",
+    "cross_entropy": "supervised cross-entropy: a linear classifier names the concept",
 }
 TRAINED_HERE = """\
 that learned from generated pictures alone, by SynCLR (Tian et al., CVPR 2024,
@@ -142,12 +144,15 @@ def _recipe_words(sections: Mapping[str, Any]) -> str:
         return "Not stated."
     settings = {name: value for name, value in sections.items() if name != "output_dir"}
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100)
-    objectives = sections["pretraining"].get("objectives") or [{"name": name} for name in OBJECTIVE_WORDS]
-    lines = [
-        f"- {OBJECTIVE_WORDS.get(settings['name'], settings['name'])} (weight {settings.get('weight', 1.0)})"
-        for settings in objectives
-    ]
+    objectives = sections["pretraining"].get("objectives") or PAPER_OBJECTIVES
+    lines = [f"- {_objective_words(settings)} (weight {settings.get('weight', 1.0)})" for settings in objectives]
     return "\n".join(lines) + f"\n\n<details><summary>All settings</summary>\n\n```yaml\n{text}```\n\n</details>"
+
+
+def _objective_words(settings: Mapping[str, Any]) -> str:
+    one = {"images": "image", "classes": "concept"}.get(settings.get("ids", "captions"), "caption")
+    teacher = "" if settings.get("teacher", True) else ", without a teacher"
+    return OBJECTIVE_WORDS.get(settings["name"], settings["name"]).format(id=one, teacher=teacher)
 
 
 def _compute_words(facts: Mapping[str, Any]) -> str:

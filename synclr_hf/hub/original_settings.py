@@ -35,6 +35,9 @@ def objective_settings(original: OriginalCheckpoint, name: str) -> tuple[dict[st
             known = value is not None and value > 0
             settings[argument] = value if known else paper
             lines.append(_line(f"{name}.{argument}", settings[argument], option if known else None))
+    if name == "multi_positive" and original.arguments.get("avoid_local_global_same"):
+        settings["local_excludes_own_crop"] = True
+        lines.append(_line(f"{name}.local_excludes_own_crop", True, "avoid_local_global_same"))
     if name == "ibot":
         settings["teacher_temperature_warmup_steps"], line = _warmup_steps(original)
         lines.append(line)
@@ -52,8 +55,6 @@ def drop_path_rate(original: OriginalCheckpoint, hidden_size: int) -> tuple[floa
 def differences(original: OriginalCheckpoint) -> list[str]:
     """Say what of the training run has no counterpart here, one line each."""
     options, lines = original.arguments, []
-    if options.get("avoid_local_global_same"):
-        lines.append("--avoid_local_global_same: here a local crop keeps its own picture as a positive")
     if options.get("centering", "sinkhorn_knopp") != "sinkhorn_knopp":
         lines.append(f"--centering {options['centering']}: here targets are made by Sinkhorn-Knopp")
     if options.get("dino_loss_weight") or "dino_loss.center" in original.tensors:

@@ -7,12 +7,25 @@ from typing import Any
 from synclr_hf.errors import UserInputError, unknown_name
 
 from .base import Features, Objective
+from .cross_entropy import CrossEntropyObjective
 from .ibot import IBOTObjective
 from .multi_positive import MultiPositiveObjective
 
-OBJECTIVES: dict[str, type[Objective]] = {"multi_positive": MultiPositiveObjective, "ibot": IBOTObjective}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "multi_positive": MultiPositiveObjective,
+    "ibot": IBOTObjective,
+    "cross_entropy": CrossEntropyObjective,
+}
 
-__all__ = ["OBJECTIVES", "Features", "IBOTObjective", "MultiPositiveObjective", "Objective", "build_objective"]
+__all__ = [
+    "OBJECTIVES",
+    "CrossEntropyObjective",
+    "Features",
+    "IBOTObjective",
+    "MultiPositiveObjective",
+    "Objective",
+    "build_objective",
+]
 
 
 def build_objective(settings: dict[str, Any], hidden_size: int) -> Objective:

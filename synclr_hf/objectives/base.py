@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,22 +23,29 @@ class Features:
 class Objective(nn.Module):
     """A term of the loss with its own student and teacher heads; knows tensors, not the Trainer.
 
-    Subclasses set `requires`, the forward passes they need: `global`, `local` and `masked` student crops, `teacher`.
+    `requires` says what it needs: `global`, `local`, `masked` student crops, features of the `teacher`, `classes` in
+    the batch. Where it depends on the settings, `requirements` tells before anything is built.
     """
 
     requires: frozenset[str] = frozenset()
+
+    @classmethod
+    def requirements(cls, settings: Mapping[str, Any]) -> frozenset[str]:
+        """Return what an objective with these settings (an entry of `config.objectives`) requires."""
+        return cls.requires
 
     def teacher_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         """Return (student head, teacher head) pairs: the second of each follows the first by moving average."""
         return []
 
     def targets(
-        self, teacher: Features, batch: Batch, step: int = 0, total_steps: int = 1, num_parts: int = 1
+        self, teacher: Features | None, batch: Batch, step: int = 0, total_steps: int = 1, num_parts: int = 1
     ) -> dict[str, torch.Tensor]:
         """Turn teacher features of the global crops into targets, gathered over processes, without gradient.
 
         Args:
-            teacher: features of all global crops of this process in the optimizer step.
+            teacher: features of all global crops of this process in the optimizer step; `None` where no objective
+                requires a teacher.
             batch: the ids and masks of the same crops.
             step: optimizer steps done.
             total_steps: optimizer steps of the whole training.

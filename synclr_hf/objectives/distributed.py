@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import distributed
 
@@ -19,6 +21,28 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     gathered = [torch.empty_like(rows) for _ in range(world_size())]
     distributed.all_gather(gathered, rows.detach().contiguous())
     return torch.cat(gathered)
+
+
+class _GatherRowsWithGradient(torch.autograd.Function):
+    """`gather_rows` that sends each process the gradient of its own rows, added up over all processes."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
+        return gather_rows(rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        own = len(gradient) // world_size()
+        rank = distributed.get_rank() if world_size() > 1 else 0
+        return sum_over_processes(gradient)[rank * own : (rank + 1) * own]
+
+
+def gather_rows_with_gradient(rows: torch.Tensor) -> torch.Tensor:
+    """Concatenate `(N, ...)` of every process to `(world N, ...)`, for features that are learned on every process.
+
+    Gradients that are averaged over processes afterwards (DDP) are those of the mean of all processes' losses.
+    """
+    return _GatherRowsWithGradient.apply(rows)
 
 
 @torch.no_grad()

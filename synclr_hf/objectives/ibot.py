@@ -142,7 +142,7 @@ class IBOTObjective(Objective):
 
     @torch.no_grad()
     def targets(
-        self, teacher: Features, batch: Batch, step: int = 0, total_steps: int = 1, num_parts: int = 1
+        self, teacher: Features | None, batch: Batch, step: int = 0, total_steps: int = 1, num_parts: int = 1
     ) -> dict[str, torch.Tensor]:
         """Return `assignments` `(M, K)` of this process's masked patches, balanced over all processes.
 

@@ -1,15 +1,20 @@
-"""Multi-positive contrastive loss against the EMA teacher (paper 3.3, eq. 1-3) with its projection heads.
+"""Multi-positive contrastive loss (paper 3.3, eq. 1-3) with its projection heads.
 
 Letters: V global crops of this process, V·L local crops, W processes, D width of the encoder, E of the projection.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
+from synclr_hf.errors import unknown_name
+
 from .base import Batch, Features, Objective
-from .distributed import gather_rows, world_size
+from .distributed import gather_rows, gather_rows_with_gradient, world_size
 
 
 def projection_mlp(in_size: int, hidden_size: int, out_size: int, num_layers: int) -> nn.Sequential:
@@ -64,28 +69,44 @@ def multi_positive_losses(
         return losses, count > 0
 
 
-class MultiPositiveObjective(Objective):
-    """Student projections predict the teacher's projections of all pictures of the same caption.
+CANDIDATE_IDS = {"captions": "caption_ids", "images": "image_ids", "classes": "class_ids"}
+"""What makes two crops positives of each other -> the ids in the batch."""
 
-    Candidates are the teacher's projections of the global crops of all processes. A global anchor never meets its own
-    crop (`view_ids`); a local anchor keeps its own picture's global crop as a positive (reference default). The
-    student's global crops are the masked ones where another objective masks (reference). Not symmetrised.
+
+class MultiPositiveObjective(Objective):
+    """Crops of the same caption (or image, or class) are positives of each other, all other crops are negatives.
+
+    With a teacher (SynCLR): predictions of the student's projections are compared with the teacher's projections.
+    Without one (StableRep; with `ids: images` and two global crops SimCLR, with `ids: classes` supervised contrast):
+    the student's projections are compared with each other, and both sides learn.
+
+    Candidates are the projections of the global crops of all processes. A global anchor never meets its own crop
+    (`view_ids`). The student's global crops are the masked ones where another objective masks (reference). Not
+    symmetrised.
 
     Args:
         hidden_size: width D of the encoder.
+        ids: `captions` (paper), `images` or `classes`.
+        teacher: whether the candidates come from the EMA teacher (paper) or from the student itself.
+        local_excludes_own_crop: whether a local anchor never meets the global crop of its own picture (an option of
+            the reference, `--avoid_local_global_same`, off by default there and here).
         temperature: paper 0.08 (the reference's default is 0.1).
         head_hidden_size: width of the hidden layers of projector and predictor; paper 4096.
         head_output_size: E; paper 256.
         projector_layers: paper 3.
-        predictor_layers: paper 2; the teacher has no predictor.
-    """
+        predictor_layers: paper 2; the teacher has no predictor, and without a teacher there is none.
 
-    requires = frozenset({"global", "local", "teacher"})
+    Raises:
+        UserInputError: if `ids` is none of the three.
+    """
 
     def __init__(
         self,
         hidden_size: int,
         *,
+        ids: str = "captions",
+        teacher: bool = True,
+        local_excludes_own_crop: bool = False,
         temperature: float = 0.08,
         head_hidden_size: int = 4096,
         head_output_size: int = 256,
@@ -93,31 +114,50 @@ class MultiPositiveObjective(Objective):
         predictor_layers: int = 2,
     ) -> None:
         super().__init__()
-        self.temperature = temperature
+        if ids not in CANDIDATE_IDS:
+            raise unknown_name("ids of objective 'multi_positive'", ids, CANDIDATE_IDS, "ids: captions")
+        self.requires = self.requirements({"ids": ids, "teacher": teacher})
+        self.ids, self.temperature = CANDIDATE_IDS[ids], temperature
+        self.local_excludes_own_crop = local_excludes_own_crop
         self.projector = projection_mlp(hidden_size, head_hidden_size, head_output_size, projector_layers)
-        self.predictor = projection_mlp(head_output_size, head_hidden_size, head_output_size, predictor_layers)
-        self.teacher_projector = projection_mlp(hidden_size, head_hidden_size, head_output_size, projector_layers)
+        self.predictor, self.teacher_projector = None, None
+        if teacher:
+            self.predictor = projection_mlp(head_output_size, head_hidden_size, head_output_size, predictor_layers)
+            self.teacher_projector = projection_mlp(hidden_size, head_hidden_size, head_output_size, projector_layers)
+
+    @classmethod
+    def requirements(cls, settings: Mapping[str, Any]) -> frozenset[str]:
+        """Return what it requires: a teacher unless `teacher` is false, classes where `ids` says so."""
+        teacher = {"teacher"} if settings.get("teacher", True) else set()
+        classes = {"classes"} if settings.get("ids") == "classes" else set()
+        return frozenset({"global", "local", *teacher, *classes})
 
     def teacher_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Return the projector with its teacher; the predictor has none."""
-        return [(self.projector, self.teacher_projector)]
+        """Return the projector with its teacher, if there is one; the predictor has none."""
+        return [] if self.teacher_projector is None else [(self.projector, self.teacher_projector)]
 
     @torch.no_grad()
     def targets(
-        self, teacher: Features, batch: Batch, step: int = 0, total_steps: int = 1, num_parts: int = 1
+        self, teacher: Features | None, batch: Batch, step: int = 0, total_steps: int = 1, num_parts: int = 1
     ) -> dict[str, torch.Tensor]:
-        """Return the candidates of all processes: `keys` `(W V, E)`, their `caption_ids` and `view_ids` `(W V,)`.
+        """Return the candidates of all processes: `ids` and `view_ids` `(W V,)`, a teacher's `keys` `(W V, E)`.
 
         Also `num_anchors`, a scalar: the global anchors with a positive, per process and part.
         """
-        caption_ids = gather_rows(batch["caption_ids"])
-        _, crops_each = caption_ids.unique(return_counts=True)
+        ids = gather_rows(batch[self.ids])
+        _, crops_each = ids.unique(return_counts=True)
+        keys = {} if self.teacher_projector is None else {"keys": gather_rows(self.teacher_projector(teacher.cls))}
         return {
-            "keys": gather_rows(self.teacher_projector(teacher.cls)),
-            "caption_ids": caption_ids,
+            **keys,
+            "ids": ids,
             "view_ids": gather_rows(batch["view_ids"]),
             "num_anchors": crops_each[crops_each > 1].sum() / (world_size() * num_parts),
         }
+
+    def anchors(self, features: torch.Tensor) -> torch.Tensor:
+        """Map cls features `(B, D)` of the student to anchors `(B, E)`."""
+        projected = self.projector(features)
+        return projected if self.predictor is None else self.predictor(projected)
 
     def forward(
         self,
@@ -128,26 +168,27 @@ class MultiPositiveObjective(Objective):
         total_steps: int = 1,
     ) -> dict[str, torch.Tensor]:
         """Return `loss` = `contrastive_global` + `contrastive_local` (eq. 4; local: mean over all local crops)."""
-        global_anchors = self.predictor(self.projector(student["global"].cls))
-        own_crop = batch["view_ids"][:, None] == targets["view_ids"][None, :]
-        losses, _ = multi_positive_losses(
-            global_anchors,
-            targets["keys"],
-            batch["caption_ids"],
-            targets["caption_ids"],
-            temperature=self.temperature,
-            exclude=own_crop,
-        )
-        parts = {"contrastive_global": losses.sum() / targets["num_anchors"].clamp(min=1 / world_size())}
-        if "local" in student:
-            local_anchors = self.predictor(self.projector(student["local"].cls))
-            crops_each = len(local_anchors) // len(batch["caption_ids"])
-            losses, _ = multi_positive_losses(
-                local_anchors,
-                targets["keys"],
-                batch["caption_ids"].repeat_interleave(crops_each),
-                targets["caption_ids"],
+        ids, view_ids = batch[self.ids], batch["view_ids"]
+        anchors = self.anchors(student["global"].cls)
+        keys = targets["keys"] if "keys" in targets else gather_rows_with_gradient(anchors)
+
+        def losses(anchors: torch.Tensor, crops_each: int, own_crop_excluded: bool) -> torch.Tensor:
+            views = view_ids.repeat_interleave(crops_each)
+            return multi_positive_losses(
+                anchors,
+                keys,
+                ids.repeat_interleave(crops_each),
+                targets["ids"],
                 temperature=self.temperature,
-            )
-            parts["contrastive_local"] = losses.mean()  # every one has a positive: its own picture's global crop
+                exclude=views[:, None] == targets["view_ids"][None, :] if own_crop_excluded else None,
+            )[0]
+
+        num_anchors = targets["num_anchors"].clamp(min=1 / world_size())
+        parts = {"contrastive_global": losses(anchors, 1, True).sum() / num_anchors}
+        if "local" in student:
+            crops_each = len(student["local"].cls) // len(ids)
+            found = losses(self.anchors(student["local"].cls), crops_each, self.local_excludes_own_crop)
+            # Unless it is excluded, every local anchor has a positive: its own picture's global crop.
+            count = num_anchors * crops_each if self.local_excludes_own_crop else len(found)
+            parts["contrastive_local"] = found.sum() / count
         return {"loss": sum(parts.values()), **parts}

@@ -34,6 +34,7 @@ TITLES = {
     "contrastive_global": "Contrastive, global crops",
     "contrastive_local": "Contrastive, local crops",
     "ibot": "iBOT, masked patches",
+    "cross_entropy": "Cross-entropy of the classes",
     "grad_norm": "Gradient norm",
     "learning_rate": "Learning rate",
     "weight_decay": "Weight decay",

@@ -22,6 +22,7 @@ class SynCLRPreTrainingConfig(PreTrainedConfig):
         encoder_config: the encoder's configuration, or its fields as a dict; `use_mask_token` follows the objectives.
         objectives: one dict an objective: `name`, `weight`, and the arguments of its class.
         student_drop_path_rate: stochastic depth of the student, in [0, 1); the teacher has none. Paper: 0.1, L 0.4.
+        class_names: what the class ids of supervised objectives stand for, sorted; they decide `num_classes`.
     """
 
     model_type = "synclr_pretraining"
@@ -30,6 +31,7 @@ class SynCLRPreTrainingConfig(PreTrainedConfig):
     encoder_config: dict | PreTrainedConfig | None = None
     objectives: list[dict] | None = None
     student_drop_path_rate: float | int = 0.0
+    class_names: list[str] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Complete what was left out by the paper's settings."""
@@ -40,6 +42,13 @@ class SynCLRPreTrainingConfig(PreTrainedConfig):
         if self.objectives is None:
             self.objectives = [dict(settings) for settings in PAPER_OBJECTIVES]
         # An unused parameter stops distributed training, so the mask token exists only where an objective masks.
-        named = [OBJECTIVES[settings["name"]] for settings in self.objectives if settings.get("name") in OBJECTIVES]
-        self.encoder_config.use_mask_token = any("masked" in objective.requires for objective in named)
+        known = [settings for settings in self.objectives if settings.get("name") in OBJECTIVES]
+        required = [OBJECTIVES[settings["name"]].requirements(settings) for settings in known]
+        self.encoder_config.use_mask_token = any("masked" in names for names in required)
+        if self.class_names is not None:
+            counted = {"num_classes": len(self.class_names)}
+            self.objectives = [
+                {**settings, **counted} if settings.get("name") == "cross_entropy" else settings
+                for settings in self.objectives
+            ]
         super().__post_init__(**kwargs)

@@ -35,8 +35,9 @@ class SynCLRForPreTrainingOutput(ModelOutput):
 class SynCLRForPreTraining(PreTrainedModel):
     """The paper's training model (3.3): a student learns to predict what its own moving average says.
 
-    `synclr` is the EMA teacher, so that `SynCLRModel.from_pretrained` reads it from a saved pre-training model.
-    The union of the objectives' `requires` decides which forward passes run; the teacher sees unmasked crops only.
+    `synclr` is the EMA teacher, so that `SynCLRModel.from_pretrained` reads it from a saved pre-training model; where
+    no objective requires a teacher it is a copy of the student (the Trainer updates it with decay 0). The union of the
+    objectives' `requires` decides which forward passes run; the teacher sees unmasked crops only.
     """
 
     config: SynCLRPreTrainingConfig
@@ -125,9 +126,11 @@ class SynCLRForPreTraining(PreTrainedModel):
         Returns:
             One dict a batch: name of the objective -> its targets.
         """
-        parts = [self.teacher_features(batch["pixel_values"]) for batch in batches]
-        teacher = Features(cls=torch.cat([f.cls for f in parts]), patches=torch.cat([f.patches for f in parts]))
-        names = ("caption_ids", "image_ids", "view_ids", "bool_masked_pos")
+        teacher = None
+        if "teacher" in self.requires:
+            parts = [self.teacher_features(batch["pixel_values"]) for batch in batches]
+            teacher = Features(cls=torch.cat([f.cls for f in parts]), patches=torch.cat([f.patches for f in parts]))
+        names = ("caption_ids", "image_ids", "view_ids", "class_ids", "bool_masked_pos")
         joined = {
             name: torch.cat([batch[name] for batch in batches]) for name in names if batches[0].get(name) is not None
         }
@@ -159,6 +162,7 @@ class SynCLRForPreTraining(PreTrainedModel):
         view_ids: torch.Tensor,
         bool_masked_pos: torch.Tensor | None = None,
         local_pixel_values: torch.Tensor | None = None,
+        class_ids: torch.Tensor | None = None,
         step: int = 0,
         total_steps: int = 1,
         targets: dict[str, dict[str, torch.Tensor]] | None = None,
@@ -171,20 +175,24 @@ class SynCLRForPreTraining(PreTrainedModel):
             image_ids: `(V,)` int64, unique a picture.
             view_ids: `(V,)` int64, unique a crop over all processes.
             bool_masked_pos: `(V, P)` bool, true = the student sees the mask token there.
-            local_pixel_values: `(V L, 3, h, w)` float; rows i L ... i L + L - 1 are the local crops of picture i.
+            local_pixel_values: `(V L, 3, h, w)` float; rows i L ... i L + L - 1 belong to global crop i.
+            class_ids: `(V,)` int64, places in `config.class_names`; only supervised objectives need them.
             step: optimizer steps done; drives the schedules of the objectives.
             total_steps: optimizer steps of the whole training.
             targets: what `window_targets` returned for this batch; `None`: the batch is the whole optimizer step.
 
         Raises:
-            ValueError: if an objective masks and the batch holds no masks.
+            ValueError: if an objective masks and the batch holds no masks, or needs classes that it does not hold.
         """
         if "masked" in self.requires and bool_masked_pos is None:
             raise ValueError("these objectives need bool_masked_pos of shape (V, P); the collator makes it")
+        if "classes" in self.requires and class_ids is None:
+            raise ValueError("these objectives need class_ids of shape (V,); give ViewsDataset the class names")
         batch = {
             "caption_ids": caption_ids,
             "image_ids": image_ids,
             "view_ids": view_ids,
+            "class_ids": class_ids,
             "bool_masked_pos": bool_masked_pos,
         }
         if targets is None:

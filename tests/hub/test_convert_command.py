@@ -66,13 +66,14 @@ def test_the_script_writes_folders_that_load_and_tells_how_equal_they_are(tmp_pa
 
 
 def test_the_whole_training_state_is_written_and_its_teacher_is_the_encoder(convert, tmp_path):
-    path = checkpoint(tmp_path, avoid_local_global_same=True)
+    path = checkpoint(tmp_path, avoid_local_global_same=True, centering="centering")
     status, output, _ = convert("--checkpoint", path, "--output-dir", tmp_path / "state", "--pretraining")
     assert status == 0
     assert "setting: multi_positive.temperature 0.1 (--contrast_temperature of the file)" in output
     assert "left out: ibot_loss.center: the centre of the targets, which Sinkhorn-Knopp does without" in output
     assert any(line.startswith("left out: optimizer, scaler: ") for line in output)
-    assert any(line.startswith("goes on differently: --avoid_local_global_same") for line in output)
+    assert "setting: multi_positive.local_excludes_own_crop True (--avoid_local_global_same of the file)" in output
+    assert any(line.startswith("goes on differently: --centering centering") for line in output)
     assert output[-1] == f"pretraining: {tmp_path}/state"
     state = SynCLRForPreTraining.from_pretrained(tmp_path / "state")
     assert state.student.config.interpolate_offset == state.synclr.config.interpolate_offset == 0.1

@@ -84,10 +84,9 @@ def test_what_a_file_does_not_tell_is_the_papers(tmp_path):
 
 def test_what_has_no_counterpart_here_is_told(tmp_path):
     weights = training() | {"student.feature_decoder.norm.weight": torch.ones(3), "dino_loss.center": torch.zeros(1)}
-    options = {"avoid_local_global_same": True, "centering": "centering", "mae_loss_weight": 1.0}
+    options = {"centering": "centering", "mae_loss_weight": 1.0}
     state = found(checkpoint(tmp_path, weights, **options))
     assert [line.split(":")[0] for line in state.differences] == [
-        "--avoid_local_global_same",
         "--centering centering",
         "--dino_loss_weight",
         "--mae_loss_weight",

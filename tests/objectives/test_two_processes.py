@@ -11,8 +11,9 @@ CAPTIONS, IMAGES, PATCHES, WIDTH = 4, 2, 6, 5
 def build():
     torch.manual_seed(0)
     contrast = MultiPositiveObjective(WIDTH, head_hidden_size=8, head_output_size=4)
+    alone = MultiPositiveObjective(WIDTH, teacher=False, ids="images", head_hidden_size=8, head_output_size=4)
     ibot = IBOTObjective(WIDTH, num_prototypes=7, head_hidden_size=8, head_bottleneck_size=4)
-    for objective in (contrast, ibot):
+    for objective in (contrast, alone, ibot):
         for parameter in objective.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
     generator = torch.Generator().manual_seed(1)
@@ -23,8 +24,8 @@ def build():
     masks = torch.rand(rows, PATCHES, generator=generator) < 0.5
     masks[::3] = False
     # Captions are dealt out so that positives lie on both processes.
-    batch = {"caption_ids": ids % CAPTIONS, "view_ids": ids, "bool_masked_pos": masks}
-    return (contrast, ibot), student, local, teacher, batch
+    batch = {"caption_ids": ids % CAPTIONS, "image_ids": ids % 3, "view_ids": ids, "bool_masked_pos": masks}
+    return (contrast, alone, ibot), student, local, teacher, batch
 
 
 def total_loss(objectives, student, local, teacher, batch):
