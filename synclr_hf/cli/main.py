@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from keyword import iskeyword
 
 from synclr_hf.data.shards import DISK_FULL
 from synclr_hf.errors import UserInputError, unknown_name
@@ -15,6 +16,7 @@ COMMANDS = {
     "captions": "write captions for a list of concepts",
     "images": "draw several pictures of every caption",
     "pretrain": "train an encoder on the pictures",
+    "continue": "go on training from saved weights: heads, teacher and all, with a schedule of its own",
     "export": "write the trained encoder as a model that AutoModel loads",
     "convert": "turn a checkpoint of the authors' code into a model that AutoModel loads",
     "publish": "put a run on the Hub: encoder, pre-training model, data sets, cards",
@@ -44,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run_command(name: str, arguments: list[str]) -> None:
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS, "synclr --help")
-    import_module(f"synclr_hf.cli.{name}").main(arguments)
+    module = f"{name}_" if iskeyword(name) else name  # Python has a `continue` of its own
+    import_module(f"synclr_hf.cli.{module}").main(arguments)
 
 
 def guarded(action: Callable[[], None]) -> int:

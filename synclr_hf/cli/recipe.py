@@ -66,17 +66,19 @@ def packaged_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name: str | None, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
     Args:
-        name: path of a YAML file, or the name of a packaged recipe.
+        name: path of a YAML file, or the name of a packaged recipe; `None`: nothing but the overrides.
         overrides: `section.entry=value`, the value in YAML, e.g. `pretraining.training_arguments.max_steps=100`.
 
     Raises:
         UserInputError: no such recipe, not YAML, an entry that the run sets itself, or an unreadable override.
     """
-    if Path(name).suffix in (".yaml", ".yml") or "/" in name:
+    if name is None:
+        text = ""
+    elif Path(name).suffix in (".yaml", ".yml") or "/" in name:
         try:
             text = Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

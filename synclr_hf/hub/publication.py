@@ -24,7 +24,8 @@ from synclr_hf.hub.cards import model_card
 from synclr_hf.hub.wheel import build_wheel
 from synclr_hf.models import SynCLRConfig
 from synclr_hf.training import last_complete_checkpoint
-from synclr_hf.training.stage import HISTORY_FILE
+from synclr_hf.training.continuation import published_configuration
+from synclr_hf.training.sources import HISTORY_FILE
 
 PARTS = ("encoder", "captions", "images")
 MARK_FILE = "publication.json"
@@ -199,7 +200,10 @@ def _encoder(
     if has_pretraining:
         for name in ("config.json", "model.safetensors", HISTORY_FILE):
             files[f"pretraining/{name}"] = pretraining / name
-        mark = _mark(read_record(pretraining)["configuration"])
+        configuration = read_record(pretraining)["configuration"]
+        told = {"stage": "pretrain", "configuration": published_configuration(configuration)}
+        files[f"pretraining/{RUN_FILE}"] = (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
+        mark = _mark(configuration)
     else:
         mark = hashlib.sha256(weights.read_bytes()).hexdigest()[:32]
     if config.with_optimizer:

@@ -64,6 +64,17 @@ class SynCLRForPreTraining(PreTrainedModel):
         self.requires = frozenset().union(*(objective.requires for objective in self.objectives.values()))
         self.post_init()
         self.copy_student_to_teacher()
+        self.freeze_teacher()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load as every model of transformers; loading makes new parameters, so the teacher is frozen again."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_teacher()
+        return loaded
+
+    def freeze_teacher(self) -> None:
+        """Keep gradients from the teacher: it moves by average only."""
         for _, teacher in self.teacher_pairs():
             teacher.requires_grad_(False)
 
@@ -90,10 +101,17 @@ class SynCLRForPreTraining(PreTrainedModel):
 
     @torch.no_grad()
     def update_teacher(self, decay: float) -> None:
-        """Move the teacher: `decay * teacher + (1 - decay) * student` (paper 3.3), once an optimizer step."""
-        pairs = self.teacher_pairs()
-        students = [parameter for student, _ in pairs for parameter in student.parameters()]
-        teachers = [parameter for _, teacher in pairs for parameter in teacher.parameters()]
+        """Move the teacher: `decay * teacher + (1 - decay) * student` (paper 3.3), once an optimizer step.
+
+        Only where the student learns: what is frozen (LoRA) stays in each as it is.
+        """
+        pairs = [
+            pair
+            for student, teacher in self.teacher_pairs()
+            for pair in zip(student.parameters(), teacher.parameters(), strict=True)
+            if pair[0].requires_grad
+        ]
+        students, teachers = zip(*pairs, strict=True)
         torch._foreach_lerp_(teachers, students, 1 - decay)
 
     def train(self, mode: bool = True) -> "SynCLRForPreTraining":

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors.torch import load_file
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from synclr_hf.data.checks import check_integer
 from synclr_hf.data.progress import Progress
@@ -27,11 +30,14 @@ from synclr_hf.views import ViewsConfig, ViewsDataset
 
 from .arguments import SynCLRTrainingArguments
 from .configuration_pretraining import SynCLRPreTrainingConfig
+from .continuation import continued_settings, load_initial_weights
+from .lora import ADAPTER_FOLDER, LoraSettings, add_adapters, merge_adapters, save_adapter
 from .modeling_pretraining import SynCLRForPreTraining
+from .sources import HISTORY_FILE, find_source, weights_fingerprint
 from .trainer import SynCLRTrainer, last_complete_checkpoint, step_of
 
-HISTORY_FILE = "history.json"
-"""The Trainer's log, written last: a folder that holds it is finished."""
+_PLACES = ("output_dir", "images", "initial_weights")
+"""Entries that say where things lie; what lies there is told by fingerprints."""
 
 
 @dataclass
@@ -45,9 +51,13 @@ class PretrainingConfig:
         encoder: fields of `SynCLRConfig`; `image_size` is that of the global crops, `use_mask_token` follows the
             objectives.
         objectives: entries of `SynCLRPreTrainingConfig.objectives`; the paper's loss when left out.
-        student_drop_path_rate: stochastic depth of the student.
+        student_drop_path_rate: stochastic depth of the student; 0 when left out.
         views: fields of `ViewsConfig`.
         training_arguments: fields of `SynCLRTrainingArguments`.
+        initial_weights: folder or Hub id of a saved `SynCLRForPreTraining` to go on from, instead of random weights;
+            what is left out above is then as there, see `continued_settings`.
+        lora: fields of `LoraSettings`: adapters are trained instead of the encoder's weights, and added to them in the
+            end; `None`: the weights are trained.
 
     Raises:
         UserInputError: names the entry that cannot be used, and what is allowed.
@@ -58,9 +68,11 @@ class PretrainingConfig:
     seed: int = 0
     encoder: dict[str, Any] = field(default_factory=dict)
     objectives: list[dict[str, Any]] | None = None
-    student_drop_path_rate: float = 0.0
+    student_drop_path_rate: float | None = None
     views: dict[str, Any] = field(default_factory=dict)
     training_arguments: dict[str, Any] = field(default_factory=dict)
+    initial_weights: str | None = None
+    lora: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Find out early, before anything is made, whether the parts fit together."""
@@ -72,6 +84,7 @@ class PretrainingConfig:
                 raise unknown_name("entry of section 'encoder'", name, allowed, "one of these under `encoder:`")
         for name in ("patch_size", "num_attention_heads", "hidden_size", "num_hidden_layers"):
             check_integer(f"{name}:", self.encoder.get(name, getattr(SynCLRConfig, name)), minimum=1, example=4)
+        self._take_over()
         self.views_config().check_patch_size(self.encoder.get("patch_size", SynCLRConfig.patch_size))
         names = [settings.get("name") for settings in self.objectives or [{}]]
         if self.objectives == [] or len(set(names)) < len(names):
@@ -80,6 +93,23 @@ class PretrainingConfig:
         with torch.device("meta"):
             SynCLRForPreTraining(model_config)
         self.trainer_arguments()
+
+    def _take_over(self) -> None:
+        """Complete the settings: by those of the initial weights where there are some, else by defaults."""
+        if self.lora is not None and self.initial_weights is None:
+            raise UserInputError("lora adapts trained weights: type initial_weights: FOLDER, or leave lora out")
+        if self.initial_weights is not None:
+            self.lora_settings()
+            names = ("encoder", "objectives", "student_drop_path_rate", "views", "training_arguments")
+            given = {name: getattr(self, name) for name in names}
+            settings = continued_settings(self.initial_weights, given, is_lora=self.lora is not None)
+            for name, value in settings.items():
+                setattr(self, name, value)
+        self.student_drop_path_rate = self.student_drop_path_rate or 0.0
+
+    def lora_settings(self) -> LoraSettings | None:
+        """Return the settings of the adapters, if there are to be any."""
+        return None if self.lora is None else settings_from(LoraSettings, self.lora, "lora")
 
     def views_config(self) -> ViewsConfig:
         """Return the settings of the views."""
@@ -131,10 +161,14 @@ def pretrain(config: PretrainingConfig) -> Path:
         "rows": len(rows),
         "rows_per_shard": None,
         "configuration": {
-            **{name: value for name, value in asdict(config).items() if name not in ("output_dir", "images")},
+            **{name: value for name, value in asdict(config).items() if name not in _PLACES},
             "images_fingerprint": content_fingerprint(config.images) if is_run_folder else config.images,
         },
     }
+    if config.initial_weights is not None:
+        record["initial_weights"] = config.initial_weights
+        fingerprint = weights_fingerprint(find_source(config.initial_weights))
+        record["configuration"]["initial_weights_fingerprint"] = fingerprint
     held = open_run_folder(folder, record) if arguments.process_index == 0 else contextlib.nullcontext()
     with held:
         if not (folder / HISTORY_FILE).is_file():
@@ -143,16 +177,35 @@ def pretrain(config: PretrainingConfig) -> Path:
 
 
 def initial_model(config: PretrainingConfig) -> SynCLRForPreTraining:
-    """Return the model as it is before the first step: the same seed gives the same weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(config.seed, "weights") % 2**32)
+    """Return the model as it is before the first step: the same seed gives the same weights, or the same adapters."""
+    if config.initial_weights is None:
+        return random_model(config)
+    model = load_initial_weights(config.initial_weights, config.model_config())
+    lora = config.lora_settings()
+    if lora is not None:
+        with _seeded(config.seed, "adapters"):
+            add_adapters(model, lora, base=config.initial_weights)
+    return model
+
+
+def random_model(config: PretrainingConfig) -> SynCLRForPreTraining:
+    """Return a model with random weights: the same seed gives the same ones."""
+    with _seeded(config.seed, "weights"):
         return SynCLRForPreTraining(config.model_config())
 
 
 def run_encoders(config: PretrainingConfig) -> dict[str, SynCLRModel]:
-    """Return the encoders of a finished run: `trained` (the EMA teacher), `student`, and `untrained`, its start."""
+    """Return the encoders of a finished run: `trained` (the EMA teacher), `student`, and `untrained` (random)."""
     trained = SynCLRForPreTraining.from_pretrained(config.output_dir)
-    return {"trained": trained.synclr, "student": trained.student, "untrained": initial_model(config).synclr}
+    return {"trained": trained.synclr, "student": trained.student, "untrained": random_model(config).synclr}
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, purpose: str) -> Iterator[None]:
+    """Draw from a generator of one's own, leaving the global one as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, purpose) % 2**32)
+        yield
 
 
 def _check_batch(config: PretrainingConfig, arguments: SynCLRTrainingArguments, dataset: ViewsDataset) -> None:
@@ -168,10 +221,14 @@ def _train(config: PretrainingConfig, arguments: SynCLRTrainingArguments, datase
     trainer = SynCLRTrainer(model=initial_model(config), args=arguments, train_dataset=dataset)
     checkpoint = last_complete_checkpoint(folder)
     if checkpoint and step_of(checkpoint) >= arguments.max_steps > 0:
-        trainer.model = SynCLRForPreTraining.from_pretrained(checkpoint)
+        trainer.model.load_state_dict(load_file(checkpoint / SAFE_WEIGHTS_NAME))
         trainer.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
     else:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if config.lora is not None:
+        if trainer.is_world_process_zero():
+            save_adapter(trainer.model, folder / ADAPTER_FOLDER)
+        merge_adapters(trainer.model)
     trainer.save_model(str(folder))
     if trainer.is_world_process_zero():
         write_text(folder / HISTORY_FILE, json.dumps(trainer.state.log_history, indent=1) + "\n")
