@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from synclr_hf.data.checks import check_integer, check_number
 from synclr_hf.errors import unknown_name
-from synclr_hf.models import SynCLRModel
 
 from .modeling_pretraining import SynCLRForPreTraining
 
@@ -56,37 +56,41 @@ def add_adapters(model: SynCLRForPreTraining, settings: LoraSettings, *, base: s
             zero.
         base: where the encoder under the adapters comes from; told in the adapter's configuration.
     """
-    from peft import LoraConfig
+    from peft import LoraConfig, inject_adapter_in_model
 
+    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=settings.target)
+    config.base_model_name_or_path = base
     for encoder in (model.student, model.synclr):
-        encoder.add_adapter(LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=settings.target))
-        encoder.peft_config["default"].base_model_name_or_path = base
+        inject_adapter_in_model(config, encoder)
     with torch.no_grad():
         for student, teacher in zip(model.student.parameters(), model.synclr.parameters(), strict=True):
             if student.requires_grad:
                 teacher.copy_(student)
-    model.synclr.requires_grad_(False)
+    model.freeze_teacher()
 
 
 def save_adapter(model: SynCLRForPreTraining, folder: Path) -> None:
     """Write the teacher's adapters alone, as `PeftModel.from_pretrained(encoder, folder)` reads them."""
-    model.synclr.save_pretrained(folder)
+    from peft import get_peft_model_state_dict
+    from peft.utils import SAFETENSORS_WEIGHTS_NAME
 
-
-def merge_adapters(model: SynCLRForPreTraining) -> None:
-    """Add the adapters to the weights of both encoders and take them out: an ordinary model is left, in place."""
-    for encoder in (model.student, model.synclr):
-        _merge(encoder)
-    model.student.requires_grad_(True)
+    tensors = get_peft_model_state_dict(model.synclr)
+    folder.mkdir(exist_ok=True)
+    save_file(
+        {f"base_model.model.{name}": tensor for name, tensor in tensors.items()}, folder / SAFETENSORS_WEIGHTS_NAME
+    )
+    model.synclr.peft_config["default"].save_pretrained(folder)
 
 
 @torch.no_grad()
-def _merge(encoder: SynCLRModel) -> None:
+def merge_adapters(model: SynCLRForPreTraining) -> None:
+    """Add the adapters to the weights of both encoders and take them out: an ordinary model is left, in place."""
     from peft.tuners.lora import LoraLayer
 
-    for name, layer in list(encoder.named_modules()):
-        if isinstance(layer, LoraLayer):
-            layer.merge()
-            encoder.set_submodule(name, layer.get_base_layer())
-    del encoder.peft_config
-    encoder._hf_peft_config_loaded = False
+    for encoder in (model.student, model.synclr):
+        for name, layer in list(encoder.named_modules()):
+            if isinstance(layer, LoraLayer):
+                layer.merge()
+                encoder.set_submodule(name, layer.get_base_layer())
+        del encoder.peft_config
+    model.student.requires_grad_(True)

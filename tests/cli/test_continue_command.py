@@ -1,0 +1,116 @@
+"""`synclr continue` as a user types it."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from commands import RECIPE
+from safetensors import safe_open
+from test_bad_input import refused
+
+SHORT = ("pretraining.training_arguments.max_steps=2", "pretraining.training_arguments.use_cpu=true")
+
+
+@pytest.fixture
+def continue_here(synclr_here, minute_run, tmp_path):
+    """Continue the small run in this process with `--output-dir` tmp_path / "out"."""
+
+    def run(*arguments, source=None):
+        options = (
+            "--from",
+            source or minute_run,
+            "--dataset",
+            minute_run / "images",
+            "--output-dir",
+            tmp_path / "out",
+        )
+        return synclr_here("continue", *options, *arguments, *SHORT)
+
+    return run
+
+
+def configuration(folder):
+    return json.loads((folder / "run.json").read_text())["configuration"]
+
+
+def test_a_run_is_continued_with_its_own_views(continue_here, minute_run, tmp_path):
+    done = continue_here("--seed", "5")
+    assert done.returncode == 0, done.stderr[-2000:]
+    told, last = done.stdout.splitlines()[-2:]
+    assert told == f"continuing {minute_run}: learning rate 0.0001, EMA decay from 0.994, crops of 32 and 16 px"
+    assert last == f"pretraining: {tmp_path}/out"
+    settings = configuration(tmp_path / "out")
+    assert settings["seed"] == 5 and settings["views"] == configuration(minute_run / "pretraining")["views"]
+    history = json.loads((tmp_path / "out" / "history.json").read_text())
+    assert history[-1]["step"] == 2 and settings["training_arguments"]["per_device_train_batch_size"] == 8
+    keys = []
+    for folder in (tmp_path / "out", minute_run / "pretraining"):
+        with safe_open(folder / "model.safetensors", framework="pt") as stored:
+            keys.append(set(stored.keys()))
+    assert keys[0] == keys[1]
+
+
+def test_a_recipe_changes_the_settings_but_warms_no_temperature_up(continue_here, tmp_path):
+    recipe = yaml.safe_load(RECIPE.read_text())
+    recipe["pretraining"]["objectives"][1]["teacher_temperature_warmup_steps"] = 20
+    recipe["pretraining"]["objectives"][0]["temperature"] = 0.3
+    recipe["pretraining"]["views"]["num_local_crops"] = 1
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    done = continue_here("--config", tmp_path / "recipe.yaml", "pretraining.training_arguments.logging_steps=1")
+    assert done.returncode == 0, done.stderr[-2000:]
+    settings = configuration(tmp_path / "out")
+    assert settings["objectives"][0]["temperature"] == 0.3 and settings["views"]["num_local_crops"] == 1
+    assert settings["objectives"][1]["teacher_temperature_warmup_steps"] == 0 and settings["seed"] == 3
+    history = json.loads((tmp_path / "out" / "history.json").read_text())
+    assert history[0]["teacher_temperature"] == pytest.approx(0.07)
+
+
+def test_with_adapters(continue_here, tmp_path):
+    done = continue_here("--lora-rank", "2")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert configuration(tmp_path / "out")["lora"] == {"rank": 2}
+    assert json.loads((tmp_path / "out" / "adapter" / "adapter_config.json").read_text())["r"] == 2
+
+
+def test_under_a_launcher(minute_run, environment, tmp_path):
+    """The entry of a recipe is the same continuation as the command."""
+    script = RECIPE.parents[2] / "scripts" / "pretrain.py"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", script]
+    entries = [f"pretraining.initial_weights={minute_run}", *SHORT]
+    options = ["--config", RECIPE, "--images", minute_run / "images", "--output-dir", tmp_path / "out"]
+    done = subprocess.run(
+        list(map(str, [*launch, *options, *entries])), env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["initial_weights"] == str(minute_run)
+
+
+def test_mistakes_are_one_line(continue_here, minute_run, tmp_path):
+    line = refused(continue_here(source=tmp_path / "nothing"))
+    assert "nothing" in line and "synclr pretrain" in line
+    line = refused(continue_here(source=minute_run / "encoder"))
+    assert "holds an encoder only; heads and teacher are needed: look for pretraining/" in line
+    line = refused(continue_here("pretraining.encoder.hidden_size=64", "pretraining.views.local_crop_size=8"))
+    assert "encoder.hidden_size 32 there, 64 here" in line
+    line = refused(continue_here("pretraining.views.local_crop_size=20"))
+    assert "local_crop_size 20 is not divisible by patch_size 8" in line
+    line = refused(continue_here("--lora-rank", "0"))
+    assert "rank: 0" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dataset_without_the_columns(synclr_here, minute_run, tmp_path):
+    options = ("--from", minute_run, "--dataset", minute_run / "captions", "--output-dir", tmp_path / "out")
+    assert "holds captions, not images" in refused(synclr_here("continue", *options))
+    shutil.copytree(minute_run / "captions" / "data", tmp_path / "bare" / "data")
+    options = ("--from", minute_run, "--dataset", tmp_path / "bare", "--output-dir", tmp_path / "out")
+    line = refused(synclr_here("continue", *options))
+    assert "has no column images" in line and "it has caption_id" in line
+
+
+def test_help_tells_the_defaults(synclr_here):
+    done = synclr_here("continue", "--help")
+    assert done.returncode == 0 and "usage: synclr continue" in done.stdout and "a tenth" in done.stdout
