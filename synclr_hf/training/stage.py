@@ -14,8 +14,9 @@ from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
 from synclr_hf.data.checks import check_integer
+from synclr_hf.data.parquet_rows import ParquetRows
 from synclr_hf.data.progress import Progress
-from synclr_hf.data.reading import content_fingerprint, read_images
+from synclr_hf.data.reading import PRETRAINING_COLUMNS, content_fingerprint, read_images
 from synclr_hf.data.runs import RUN_FILE, open_run_folder
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.settings import settings_from
@@ -40,7 +41,9 @@ class PretrainingConfig:
 
     Args:
         output_dir: folder for checkpoints, the final model and its log.
-        images: folder or Hub id of an images set.
+        images: folder or Hub id of an images set, also `org/name@revision`.
+        streaming: read the rows while training, from Parquet files in a folder or on the Hub, and store nothing; the
+            order then depends on the number of processes and workers.
         seed: of weights, order, views.
         encoder: fields of `SynCLRConfig`; `image_size` is that of the global crops, `use_mask_token` follows the
             objectives.
@@ -55,6 +58,7 @@ class PretrainingConfig:
 
     output_dir: str
     images: str
+    streaming: bool = False
     seed: int = 0
     encoder: dict[str, Any] = field(default_factory=dict)
     objectives: list[dict[str, Any]] | None = None
@@ -116,7 +120,7 @@ def pretrain(config: PretrainingConfig) -> Path:
     """
     folder = Path(config.output_dir)
     with Progress("reading the images set"):
-        rows = read_images(config.images)
+        rows = (ParquetRows if config.streaming else read_images)(config.images, PRETRAINING_COLUMNS)
     arguments = config.trainer_arguments()
     dataset = ViewsDataset(
         rows,
@@ -125,14 +129,13 @@ def pretrain(config: PretrainingConfig) -> Path:
         seed=config.seed,
     )
     _check_batch(config, arguments, dataset)
-    is_run_folder = (Path(config.images) / RUN_FILE).is_file()
     record = {
         "stage": "pretrain",
         "rows": len(rows),
         "rows_per_shard": None,
         "configuration": {
             **{name: value for name, value in asdict(config).items() if name not in ("output_dir", "images")},
-            "images_fingerprint": content_fingerprint(config.images) if is_run_folder else config.images,
+            "images_fingerprint": _fingerprint(config, rows),
         },
     }
     held = open_run_folder(folder, record) if arguments.process_index == 0 else contextlib.nullcontext()
@@ -153,6 +156,12 @@ def run_encoders(config: PretrainingConfig) -> dict[str, SynCLRModel]:
     """Return the encoders of a finished run: `trained` (the EMA teacher), `student`, and `untrained`, its start."""
     trained = SynCLRForPreTraining.from_pretrained(config.output_dir)
     return {"trained": trained.synclr, "student": trained.student, "untrained": initial_model(config).synclr}
+
+
+def _fingerprint(config: PretrainingConfig, rows: Any) -> str:
+    if config.streaming:
+        return rows.fingerprint
+    return content_fingerprint(config.images) if (Path(config.images) / RUN_FILE).is_file() else config.images
 
 
 def _check_batch(config: PretrainingConfig, arguments: SynCLRTrainingArguments, dataset: ViewsDataset) -> None:
