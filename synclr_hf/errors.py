@@ -9,11 +9,12 @@ from difflib import get_close_matches
 class UserInputError(ValueError):
     """Something the user gave cannot be used; the message is one line and says what to type instead.
 
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with status 2. A `DataLoader` makes the error of a worker
+    again, out of the traceback there; the message is then the last line of it.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(str(message).split()))
+        super().__init__(" ".join(str(message).rpartition("synclr_hf.errors.UserInputError: ")[2].split()))
 
 
 def unknown_name(what: str, name: object, allowed: Iterable[str], fix: str) -> UserInputError:

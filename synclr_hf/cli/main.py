@@ -20,6 +20,7 @@ COMMANDS = {
     "export": "write the trained encoder as a model that AutoModel loads",
     "convert": "turn a checkpoint of the authors' code into a model that AutoModel loads",
     "publish": "put a run on the Hub: encoder, pre-training model, data sets, cards",
+    "ablate": "train the rows of the paper's tables 4 and 5 and compare them",
     "evaluate": "compare encoders on a labelled set of pictures by kNN and a linear probe",
 }
 

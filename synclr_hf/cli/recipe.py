@@ -20,6 +20,8 @@ SET_BY_THE_RUN = {
 }
 """Section -> entry of its stage that a recipe does not decide -> what to type instead."""
 
+RECIPE_SUFFIXES = (".yaml", ".yml")
+
 
 @dataclass
 class Recipe:
@@ -70,15 +72,43 @@ def load_recipe(name: str | None, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
     Args:
-        name: path of a YAML file, or the name of a packaged recipe; `None`: nothing but the overrides.
+        name: path of a YAML file, or the name of a packaged recipe. Its entry `extends: NAME` names another one (a
+            file is looked for beside it) whose entries hold where it says nothing; lists are taken whole.
+            `None`: nothing but the overrides.
         overrides: `section.entry=value`, the value in YAML, e.g. `pretraining.training_arguments.max_steps=100`.
 
     Raises:
         UserInputError: no such recipe, not YAML, an entry that the run sets itself, or an unreadable override.
     """
-    if name is None:
-        text = ""
-    elif Path(name).suffix in (".yaml", ".yml") or "/" in name:
+    entries = {} if name is None else _entries(name)
+    for override in overrides:
+        _apply(entries, override)
+    return settings_from(Recipe, entries, "recipe")
+
+
+def _entries(name: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the entries of a recipe with those of the recipes that it extends."""
+    if name in extended_by:
+        raise UserInputError(f"recipe '{name}' extends itself ({' > '.join((*extended_by, name))}); leave one out")
+    entries = _read(name)
+    base = entries.pop("extends", None)
+    if base is None:
+        return entries
+    if Path(str(base)).suffix in RECIPE_SUFFIXES:
+        base = Path(name).parent / str(base)
+    return _merged(_entries(str(base), (*extended_by, name)), entries)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in changes.items():
+        both = isinstance(merged.get(name), dict) and isinstance(value, dict)
+        merged[name] = _merged(merged[name], value) if both else value
+    return merged
+
+
+def _read(name: str) -> dict[str, Any]:
+    if Path(name).suffix in RECIPE_SUFFIXES or "/" in name:
         try:
             text = Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -97,9 +127,7 @@ def load_recipe(name: str | None, overrides: Sequence[str] = ()) -> Recipe:
         raise UserInputError(f"recipe '{name}' is not YAML: {error}") from error
     if not isinstance(entries, dict):
         raise UserInputError(f"recipe '{name}' holds no sections; see the packaged recipe toyworld for one")
-    for override in overrides:
-        _apply(entries, override)
-    return settings_from(Recipe, entries, "recipe")
+    return entries
 
 
 def _apply(entries: dict[str, Any], override: str) -> None:

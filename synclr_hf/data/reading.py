@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synclr_hf.data.runs import RUN_FILE, content_fingerprint, read_record, shard_count
 from synclr_hf.data.schemas import CAPTION_COLUMNS, IMAGE_COLUMNS
@@ -16,7 +16,10 @@ from synclr_hf.errors import UserInputError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+PRETRAINING_COLUMNS = ("caption_id", "images")
+"""What pre-training reads of an image row; `concept` too where an objective needs classes."""
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _READ_AT_ONCE = 10_000
 
 
@@ -32,21 +35,38 @@ def read_captions(path_or_hub_id: str | Path) -> Dataset:
     return _read(path_or_hub_id, CAPTION_COLUMNS, stage="captions")
 
 
-def read_images(path_or_hub_id: str | Path) -> Dataset:
+def read_images(path_or_hub_id: str | Path, columns: Sequence[str] = IMAGE_COLUMNS) -> Dataset:
     """Load image rows (see `image_features`), memory-mapped, with the pictures as encoded bytes.
 
     Every entry of `images` is `{"bytes": ..., "path": ...}`; nothing is decoded.
 
     Args:
-        path_or_hub_id: a folder that the images stage wrote, or `org/name` on the Hub.
+        path_or_hub_id: a folder that the images stage wrote, or `org/name` on the Hub, also `org/name@revision`.
+        columns: the columns that the rows must have, `images` among them.
 
     Raises:
         UserInputError: nothing there, no rows, a column is missing, or the run is not finished.
     """
     from datasets import Image, List
 
-    rows = _read(path_or_hub_id, IMAGE_COLUMNS, stage="images")
+    rows = _read(path_or_hub_id, columns, stage="images")
     return rows.cast_column("images", List(Image(decode=False)))
+
+
+def concept_names(rows: Any) -> list[str]:
+    """Return the names of all concepts of image rows, sorted: place i is class i.
+
+    Args:
+        rows: what `read_images` returned, or a `ParquetRows`.
+
+    Raises:
+        UserInputError: the rows have no concepts, or some of them have none.
+    """
+    check_columns("the images set", rows.column_names, ["concept"], "images")
+    names = rows.unique("concept")
+    if None in names:
+        raise UserInputError("some rows of the images set have no concept; type an images set where all have one")
+    return sorted(names)
 
 
 def captions_fingerprint(path_or_hub_id: str | Path, captions: Dataset) -> str:
@@ -69,30 +89,48 @@ def _read(path_or_hub_id: str | Path, columns: Sequence[str], stage: str) -> Dat
     from datasets import load_dataset
 
     where = str(path_or_hub_id)
-    folder = Path(where).expanduser()
-    if folder.is_dir():
-        check_complete(folder, stage)
-        where = str(folder)
-    elif folder.exists() or where.startswith(".") or not _HUB_ID.fullmatch(where):
-        kind = "is not a folder" if folder.exists() else "does not exist"
-        raise UserInputError(f"'{where}' {kind}; make it first: type synclr {stage} --output-dir {where}")
-    files = sorted(str(path) for path in folder.glob("data/train-*.parquet"))
+    folder = locate(where, stage)
+    files = sorted(str(path) for path in folder.glob("data/train-*.parquet")) if folder else []
+    name, _, revision = (str(folder), "", "") if folder else where.partition("@")
     try:
         # by file names: a card with `configs` would make the cache mix up folders of the same name
         rows = (
-            load_dataset("parquet", data_files=files, split="train") if files else load_dataset(where, split="train")
+            load_dataset("parquet", data_files=files, split="train")
+            if files
+            else load_dataset(name, split="train", revision=revision or None)
         )
     except Exception as error:  # the libraries below raise dozens of kinds
-        raise _unreadable(where, folder, stage, error) from error
-    missing = [name for name in columns if name not in rows.column_names]
-    if missing:
-        raise UserInputError(
-            f"'{where}' has no column {', '.join(missing)} (it has {', '.join(rows.column_names)}); "
-            f"type the folder that synclr {stage} wrote"
-        )
+        raise unreadable(where, folder or Path(where), stage, error) from error
+    check_columns(where, rows.column_names, columns, stage)
     if len(rows) == 0:
         raise UserInputError(f"'{where}' has no rows; make them first: type synclr {stage} --output-dir {where}")
     return rows
+
+
+def locate(where: str, stage: str) -> Path | None:
+    """Return the folder that `where` names, or `None` for a name of the Hub.
+
+    Raises:
+        UserInputError: it is neither, or a run folder of ours that is not finished or of another stage.
+    """
+    folder = Path(where).expanduser()
+    if folder.is_dir():
+        check_complete(folder, stage)
+        return folder
+    if folder.exists() or where.startswith(".") or not _HUB_ID.fullmatch(where):
+        kind = "is not a folder" if folder.exists() else "does not exist"
+        raise UserInputError(f"'{where}' {kind}; make it first: type synclr {stage} --output-dir {where}")
+    return None
+
+
+def check_columns(where: str, found: Sequence[str], needed: Sequence[str], stage: str) -> None:
+    """Raise `UserInputError` unless all `needed` columns are among those `found`."""
+    missing = [name for name in needed if name not in found]
+    if missing:
+        raise UserInputError(
+            f"'{where}' has no column {', '.join(missing)} (it has {', '.join(found)}); "
+            f"type the folder that synclr {stage} wrote"
+        )
 
 
 def check_complete(folder: Path, stage: str) -> None:
@@ -113,7 +151,8 @@ def check_complete(folder: Path, stage: str) -> None:
         )
 
 
-def _unreadable(where: str, folder: Path, stage: str, error: Exception) -> UserInputError:
+def unreadable(where: str, folder: Path, stage: str, error: Exception) -> UserInputError:
+    """Return the error for a set that a library could not read, with the reason of that library."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__

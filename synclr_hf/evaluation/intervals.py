@@ -1,6 +1,8 @@
-"""How sure an accuracy is: bootstrap intervals over the test pictures."""
+"""How sure an accuracy is: bootstrap intervals over the test pictures, t intervals over seeds."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -42,3 +44,20 @@ def bootstrap_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(accuracies), [tail, 1 - tail])
     return float(low), float(high)
+
+
+T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""97.5 % quantiles of Student's t for 1 to 9 degrees of freedom."""
+
+
+def seed_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % t interval of the mean over runs that differ in their seed; `None` for a single run.
+
+    Args:
+        values: one number a run, or one difference a pair of runs with the same seed; 2 to 10 of them.
+    """
+    if len(values) < 2:
+        return None
+    half = T_975[len(values) - 2] * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    mean = float(np.mean(values))
+    return mean - half, mean + half

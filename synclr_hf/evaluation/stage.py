@@ -128,6 +128,21 @@ def _table(
     )
 
 
+def encoder_accuracies(
+    encoder: PreTrainedModel, train: LabelledImages, test: LabelledImages, *, seed: int, name: str = "encoder"
+) -> dict[str, float]:
+    """Evaluate one encoder by kNN and a linear probe, as `evaluate_encoders` does, and return the accuracies alone.
+
+    Returns:
+        `knn_top1` and `linear_top1`, fractions right.
+    """
+    config = EvaluationConfig()
+    tables = [_table(encoder, data, config, f"features, {name}") for data in (train, test)]
+    found = _classify(*tables, seed, config)
+    predicted = {"knn_top1": found["knn"][PRIMARY_K], "linear_top1": found["linear"]}
+    return {metric: float((right == tables[1].labels).float().mean()) for metric, right in predicted.items()}
+
+
 def _classify(train: FeatureTable, test: FeatureTable, seed: int, config: EvaluationConfig) -> dict[str, Any]:
     """Predict the classes of the test table in both ways."""
     ks = sorted({*config.neighbour_counts, PRIMARY_K})

@@ -17,8 +17,9 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from synclr_hf.data.checks import check_integer
+from synclr_hf.data.parquet_rows import ParquetRows
 from synclr_hf.data.progress import Progress
-from synclr_hf.data.reading import content_fingerprint, read_images
+from synclr_hf.data.reading import PRETRAINING_COLUMNS, content_fingerprint, read_images
 from synclr_hf.data.runs import RUN_FILE, open_run_folder
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.settings import settings_from
@@ -46,7 +47,9 @@ class PretrainingConfig:
 
     Args:
         output_dir: folder for checkpoints, the final model and its log.
-        images: folder or Hub id of an images set.
+        images: folder or Hub id of an images set, also `org/name@revision`.
+        streaming: read the rows while training, from Parquet files in a folder or on the Hub, and store nothing; the
+            order then depends on the number of processes and workers.
         seed: of weights, order, views.
         encoder: fields of `SynCLRConfig`; `image_size` is that of the global crops, `use_mask_token` follows the
             objectives.
@@ -65,6 +68,7 @@ class PretrainingConfig:
 
     output_dir: str
     images: str
+    streaming: bool = False
     seed: int = 0
     encoder: dict[str, Any] = field(default_factory=dict)
     objectives: list[dict[str, Any]] | None = None
@@ -146,7 +150,7 @@ def pretrain(config: PretrainingConfig) -> Path:
     """
     folder = Path(config.output_dir)
     with Progress("reading the images set"):
-        rows = read_images(config.images)
+        rows = (ParquetRows if config.streaming else read_images)(config.images, PRETRAINING_COLUMNS)
     arguments = config.trainer_arguments()
     dataset = ViewsDataset(
         rows,
@@ -155,14 +159,13 @@ def pretrain(config: PretrainingConfig) -> Path:
         seed=config.seed,
     )
     _check_batch(config, arguments, dataset)
-    is_run_folder = (Path(config.images) / RUN_FILE).is_file()
     record = {
         "stage": "pretrain",
         "rows": len(rows),
         "rows_per_shard": None,
         "configuration": {
             **{name: value for name, value in asdict(config).items() if name not in _PLACES},
-            "images_fingerprint": content_fingerprint(config.images) if is_run_folder else config.images,
+            "images_fingerprint": _fingerprint(config, rows),
         },
     }
     if config.initial_weights is not None:
@@ -206,6 +209,12 @@ def _seeded(seed: int, purpose: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, purpose) % 2**32)
         yield
+
+
+def _fingerprint(config: PretrainingConfig, rows: Any) -> str:
+    if config.streaming:
+        return rows.fingerprint
+    return content_fingerprint(config.images) if (Path(config.images) / RUN_FILE).is_file() else config.images
 
 
 def _check_batch(config: PretrainingConfig, arguments: SynCLRTrainingArguments, dataset: ViewsDataset) -> None:

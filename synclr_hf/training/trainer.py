@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from synclr_hf.objectives.distributed import sum_over_processes, world_size
-from synclr_hf.views import EpochSampler, augment, collate_views
+from synclr_hf.views import augment, collate_views
 
 from .callbacks import StepProgressCallback, TeacherCallback
 from .schedules import cosine
@@ -39,13 +39,15 @@ class SynCLRTrainer(Trainer):
         if not self.args.disable_tqdm:
             self.add_callback(StepProgressCallback())
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochSampler:
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        return EpochSampler(len(dataset), seed=self.args.seed)
+        lanes = self.args.world_size * max(self.args.dataloader_num_workers, 1)
+        return dataset.sampler(seed=self.args.seed, batch_size=self.args.train_batch_size, lanes=lanes)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Move a batch to the device and apply the photometric part of the views there."""
         inputs = super()._prepare_inputs(inputs)
+        inputs.pop("unreadable_rows", None)
         for stream in ("", "local_"):
             parameters = inputs.pop(f"{stream}aug_params", None)
             if parameters is not None:

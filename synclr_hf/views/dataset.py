@@ -1,142 +1,192 @@
-"""From image rows to batches: a map-style dataset, its sampler, its collator.
+"""From image rows to batches: a map-style dataset and its collator.
 
 Everything random is a function of (seed, epoch, index): the same after a resume, whatever the workers.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from PIL import Image
+from torch.utils.data import Dataset
 
-from synclr_hf.data.pictures import DECODING_ERRORS, open_picture
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 
-from .configuration import ViewsConfig
+from .configuration import MAX_GLOBAL_CROPS, ViewsConfig
 from .crops import random_crop, random_downsample
+from .decoding import RowDecoder
 from .photometric import draw_parameters
-
-logger = logging.getLogger(__name__)
+from .sampling import BlockSampler, EpochSampler
 
 IMAGE_IDS_PER_CAPTION = 1000
 
 
 class ViewsDataset(Dataset):
-    """Crops of all pictures of one caption.
+    """Crops of the pictures of one caption.
 
-    Item `(epoch, index)` is a dict of tensors, N pictures, L local crops each: `pixel_values` `(N, 3, H, W)` and
-    `local_pixel_values` `(N L, 3, h, w)` uint8, `aug_params` `(N, 9)` and `local_aug_params` `(N L, 9)` float32,
-    `bool_masked_pos` `(N, P)` bool, `caption_ids`, `image_ids`, `view_ids` `(N,)` int64.
+    Item `(epoch, index)` is a dict of tensors. N pictures have G global crops each, V = N G, and every global crop has
+    L local ones: `pixel_values` `(V, 3, H, W)` and `local_pixel_values` `(V L, 3, h, w)` uint8, `aug_params` `(V, 9)`
+    and `local_aug_params` `(V L, 9)` float32, `bool_masked_pos` `(V, P)` bool, `caption_ids`, `image_ids`, `view_ids`
+    and, with class names, `class_ids` `(V,)` int64. Crop g of picture n is row n G + g. `unreadable_rows` `(1,)` int64
+    is 1 where the row could not be used and the next stands in its place.
 
     Args:
-        rows: anything indexable by number that gives image rows with undecoded pictures: `caption_id`, `images`.
+        rows: anything indexable by number that gives image rows with undecoded pictures: `caption_id`, `images`, and
+            `concept` where there are class names.
         config: settings of the views.
         patch_size: side of the encoder's patches in pixels; decides P.
         seed: seed of the run.
+        class_names: names of all concepts; the place of a row's concept among them is its class.
+
+    Attributes:
+        crops_per_caption: V of one item.
 
     Raises:
-        UserInputError: if there are no rows, fewer than two pictures of a caption, or the patch size divides no crop.
+        UserInputError: if there are no rows, fewer pictures of a caption than asked for, fewer than two global crops
+            of a caption, or the patch size divides no crop.
     """
 
-    def __init__(self, rows: Sequence[dict[str, Any]], config: ViewsConfig, *, patch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        rows: Sequence[dict[str, Any]],
+        config: ViewsConfig,
+        *,
+        patch_size: int,
+        seed: int,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
         config.check_patch_size(patch_size)
         if len(rows) == 0:
             raise UserInputError(
                 "the image set has no rows; make one: type synclr images --captions ... --output-dir ..."
             )
-        self.num_images = len(rows[0]["images"])
-        if self.num_images < 2:
-            raise UserInputError(
-                f"images per caption {self.num_images}: pictures of one caption are each other's positives; "
-                "allowed: 2 or more; type --images-per-caption 4 when the pictures are made"
-            )
+        num_images = _pictures_used(len(rows[0]["images"] or []), config)
         self.rows, self.config, self.seed = rows, config, seed
+        self.crops_per_caption = num_images * config.num_global_crops
         self.num_patches = (config.global_crop_size // patch_size) ** 2
+        self.class_ids = None if class_names is None else {name: place for place, name in enumerate(class_names)}
+        self._decoder = RowDecoder(rows, num_images, config.max_unreadable_share)
+        self._sampler: EpochSampler | BlockSampler | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def sampler(self, *, seed: int, batch_size: int, lanes: int) -> EpochSampler | BlockSampler:
+        """Return the order of training: a permutation, or block by block where rows come in blocks (`ParquetRows`).
+
+        Args:
+            seed: seed of the order.
+            batch_size: captions of a batch of one process.
+            lanes: processes x workers of each, at least 1.
+
+        Raises:
+            UserInputError: the rows do not fill one batch of every lane.
+        """
+        block_lengths = getattr(self.rows, "block_lengths", None)
+        self._sampler = (
+            EpochSampler(len(self), seed)
+            if block_lengths is None
+            else BlockSampler(block_lengths, seed=seed, batch_size=batch_size, lanes=lanes)
+        )
+        return self._sampler
+
+    def set_epoch(self, epoch: int) -> None:
+        """Pass the epoch on to the sampler: after a resume of several processes accelerate reaches it only so."""
+        if self._sampler is not None:
+            self._sampler.set_epoch(epoch)
+
     def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
         epoch, index = key
         rng = np.random.default_rng(seed_for(self.seed, "views", epoch, index))
-        caption_id, images = self._decoded_row(index)
+        decoded = self._decoder.decode(index, np.random.default_rng(seed_for(self.seed, "pictures", epoch, index)))
+        crops = self._draw_crops(decoded.images, rng)
+        item = self._draw_parameters(crops, rng)
+        for stream, prefix in (("global", ""), ("local", "local_")):
+            if crops[stream]:
+                item[f"{prefix}pixel_values"] = torch.from_numpy(np.stack(crops[stream]))
+        item["bool_masked_pos"] = torch.from_numpy(self._draw_masks(rng))
+        item["unreadable_rows"] = torch.tensor([int(decoded.replaced)])
+        return item | self._ids(decoded.row, decoded.places)
+
+    def _draw_crops(self, images: list[Image.Image], rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
         config, crops = self.config, {"global": [], "local": []}
         for image in images:
             image = random_downsample(image, config.downsample_probability, config.downsample_sizes, rng)
-            crops["global"].append(random_crop(image, config.global_crop_size, config.global_crop_scale, rng))
-            for _ in range(config.num_local_crops):
-                crops["local"].append(random_crop(image, config.local_crop_size, config.local_crop_scale, rng))
-        parameters = {
-            stream: [draw_parameters(config, stream == "local", rng) for _ in crops[stream]] for stream in crops
-        }
-        image_ids = caption_id * IMAGE_IDS_PER_CAPTION + torch.arange(self.num_images)
-        item = {
-            "pixel_values": torch.from_numpy(np.stack(crops["global"])),
-            "aug_params": torch.from_numpy(np.stack(parameters["global"])),
-            "bool_masked_pos": torch.from_numpy(self._draw_masks(rng)),
-            "caption_ids": torch.full((self.num_images,), caption_id),
-            "image_ids": image_ids,
-            "view_ids": image_ids,
-        }
-        if config.num_local_crops:
-            item["local_pixel_values"] = torch.from_numpy(np.stack(crops["local"]))
-            item["local_aug_params"] = torch.from_numpy(np.stack(parameters["local"]))
-        return item
+            for _ in range(config.num_global_crops):
+                crops["global"].append(random_crop(image, config.global_crop_size, config.global_crop_scale, rng))
+                for _ in range(config.num_local_crops):
+                    crops["local"].append(random_crop(image, config.local_crop_size, config.local_crop_scale, rng))
+        return crops
 
-    def _decoded_row(self, index: int) -> tuple[int, list[Any]]:
-        """Return caption id and pictures of a row; one that does not decode is replaced by the next that does."""
-        for step in range(len(self.rows)):
-            row = self.rows[(index + step) % len(self.rows)]
-            try:
-                images = [open_picture(picture) for picture in row["images"]]
-            except DECODING_ERRORS as error:
-                logger.warning(
-                    "caption %s: a picture does not decode (%s); the next row stands in", row["caption_id"], error
-                )
-                continue
-            if len(images) == self.num_images:
-                return int(row["caption_id"]), images
-        raise UserInputError("no row of the image set has pictures that decode; make the set again")
+    def _draw_parameters(
+        self, crops: dict[str, list[np.ndarray]], rng: np.random.Generator
+    ) -> dict[str, torch.Tensor]:
+        kinds = self._draw_kinds(len(crops["global"]), rng)
+        drawn = {"aug_params": [draw_parameters(self.config, False, rng, kind) for kind in kinds]}
+        if crops["local"]:
+            drawn["local_aug_params"] = [draw_parameters(self.config, True, rng) for _ in crops["local"]]
+        return {name: torch.from_numpy(np.stack(rows)) for name, rows in drawn.items()}
+
+    def _draw_kinds(self, num_crops: int, rng: np.random.Generator) -> list[int | None]:
+        """Return the kind of each global crop: (coin of its picture + g) modulo 2; a single crop draws its own."""
+        per_picture = self.config.num_global_crops
+        if per_picture == 1:
+            return [None] * num_crops
+        coins = rng.integers(2, size=num_crops // per_picture).tolist()
+        return [(coin + crop) % 2 for coin in coins for crop in range(per_picture)]
+
+    def _ids(self, row: dict[str, Any], places: np.ndarray) -> dict[str, torch.Tensor]:
+        caption_id, num_crops = int(row["caption_id"]), self.config.num_global_crops
+        image_ids = (caption_id * IMAGE_IDS_PER_CAPTION + torch.from_numpy(places)).repeat_interleave(num_crops)
+        crop_numbers = torch.arange(self.crops_per_caption) % num_crops
+        ids = {
+            "caption_ids": torch.full_like(image_ids, caption_id),
+            "image_ids": image_ids,
+            "view_ids": image_ids * MAX_GLOBAL_CROPS + crop_numbers,
+        }
+        if self.class_ids is not None:
+            ids["class_ids"] = torch.full_like(image_ids, self._class_of(row))
+        return ids
+
+    def _class_of(self, row: dict[str, Any]) -> int:
+        concept = row.get("concept")
+        if concept not in self.class_ids:
+            raise UserInputError(
+                f"concept '{concept}' of caption {row['caption_id']} is not among the {len(self.class_ids)} class "
+                f"names ({', '.join(list(self.class_ids)[:3])}, ...); type the images set that they were taken from"
+            )
+        return self.class_ids[concept]
 
     def _draw_masks(self, rng: np.random.Generator) -> np.ndarray:
-        """Mask a fixed number of patches of a fixed number of pictures, both chosen at random; `(N, P)` bool."""
-        masks = np.zeros((self.num_images, self.num_patches), dtype=bool)
+        """Mask a fixed number of patches of a fixed number of crops, both chosen at random; `(V, P)` bool."""
+        masks = np.zeros((self.crops_per_caption, self.num_patches), dtype=bool)
         masked_patches = int(self.num_patches * self.config.masked_patch_fraction)
-        masked_images = int(self.num_images * self.config.masked_image_fraction)
-        for image in rng.choice(self.num_images, masked_images, replace=False):
-            masks[image, rng.choice(self.num_patches, masked_patches, replace=False)] = True
+        masked_crops = int(self.crops_per_caption * self.config.masked_image_fraction)
+        for crop in rng.choice(self.crops_per_caption, masked_crops, replace=False):
+            masks[crop, rng.choice(self.num_patches, masked_patches, replace=False)] = True
         return masks
 
 
-class EpochSampler(Sampler):
-    """Yields `(epoch, index)` in an order that is a function of (seed, epoch).
-
-        epoch 0: (0, 3) (0, 0) (0, 2) (0, 1)
-        epoch 1: (1, 1) (1, 3) (1, 0) (1, 2)
-
-    The epoch travels with the index, so that augmentation repeats exactly after a resume, in every worker.
-    """
-
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; accelerate calls this at its start."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng(seed_for(self.seed, "order", self.epoch)).permutation(self.length)
-        return iter([(self.epoch, int(index)) for index in order])
+def _pictures_used(found: int, config: ViewsConfig) -> int:
+    """Return how many of the `found` pictures of each caption are used."""
+    used = found if config.images_per_caption is None else config.images_per_caption
+    if found < used:
+        raise UserInputError(
+            f"images_per_caption {used}: the captions of the image set have {found}; allowed: 1 to {found}; "
+            f"type images_per_caption: {found}"
+        )
+    if used * config.num_global_crops < 2:
+        raise UserInputError(
+            f"images per caption {used}: pictures of one caption are each other's positives; allowed: 2 or more; type "
+            "--images-per-caption 4 when the pictures are made, or num_global_crops: 2"
+        )
+    return used
 
 
 def collate_views(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Concatenate the crops of several captions, V = captions x pictures; local rows i L ... belong to picture i."""
+    """Concatenate crops of captions: V = captions x pictures x global crops; local rows i L ... belong to row i."""
     return {name: torch.cat([item[name] for item in items]) for name in items[0]}

@@ -22,12 +22,22 @@ FLIP, BRIGHTNESS, CONTRAST, SATURATION, HUE, ORDER, GRAY, SIGMA, SOLARIZE = rang
 JITTER_ORDERS = torch.tensor(list(permutations(range(4))))
 """`(24, 4)`: the order in which brightness (0), contrast (1), saturation (2) and hue (3) are applied."""
 
+GLOBAL_KINDS = ((1, 0), (0.1, 0.2))
+"""Probabilities of (blur, solarisation) of the two kinds of global crops (BYOL, reference)."""
+
 LUMA = (0.299, 0.587, 0.114)
 BLUR_KERNEL_SIZE = 9
 
 
-def draw_parameters(config: ViewsConfig, local: bool, rng: np.random.Generator) -> np.ndarray:
-    """Draw the parameters `(9,)` float32 of one crop."""
+def draw_parameters(config: ViewsConfig, local: bool, rng: np.random.Generator, kind: int | None = None) -> np.ndarray:
+    """Draw the parameters `(9,)` float32 of one crop.
+
+    Args:
+        config: probabilities and strengths.
+        local: whether it is a local crop.
+        rng: where the numbers come from.
+        kind: of a global crop, 0 or 1 (see `GLOBAL_KINDS`); drawn when left out.
+    """
     parameters = np.zeros(9, dtype=np.float32)
     parameters[[BRIGHTNESS, CONTRAST, SATURATION]] = 1
     parameters[FLIP] = rng.random() < 0.5
@@ -37,7 +47,10 @@ def draw_parameters(config: ViewsConfig, local: bool, rng: np.random.Generator) 
         parameters[HUE] = rng.uniform(-config.color_jitter[3], config.color_jitter[3])
         parameters[ORDER] = rng.integers(len(JITTER_ORDERS))
     parameters[GRAY] = rng.random() < config.grayscale_probability
-    blur, solarize = (config.local_blur_probability, 0) if local else ((1, 0), (0.1, 0.2))[rng.integers(2)]
+    if local:
+        blur, solarize = config.local_blur_probability, 0
+    else:
+        blur, solarize = GLOBAL_KINDS[rng.integers(2) if kind is None else kind]
     if rng.random() < blur:
         parameters[SIGMA] = rng.uniform(*config.blur_sigma)
     parameters[SOLARIZE] = rng.random() < solarize

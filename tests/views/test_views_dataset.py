@@ -1,6 +1,7 @@
-"""Rows to crops to batches: layout, repeatability, masks, broken pictures, one-line errors."""
+"""Rows to crops to batches: layout, repeatability, masks, ids, one-line errors."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 from synclr_hf.errors import UserInputError
 from synclr_hf.views import EpochSampler, ViewsConfig, ViewsDataset, collate_views
 from synclr_hf.views.crops import random_crop_box, random_downsample
+from synclr_hf.views.photometric import SIGMA, SOLARIZE
 
 CONFIG = ViewsConfig(global_crop_size=32, local_crop_size=16, num_local_crops=3)
 
@@ -39,10 +41,12 @@ def test_layout_of_an_item(rows):
         "view_ids": (4,),
         "local_pixel_values": (12, 3, 16, 16),
         "local_aug_params": (12, 9),
+        "unreadable_rows": (1,),
     }
     assert item["pixel_values"].dtype == item["local_pixel_values"].dtype == torch.uint8
     assert item["caption_ids"].tolist() == [102] * 4
     assert item["image_ids"].tolist() == [102000, 102001, 102002, 102003]
+    assert item["view_ids"].tolist() == [1020000, 1020010, 1020020, 1020030]
 
 
 def test_local_rows_belong_to_their_picture():
@@ -85,27 +89,91 @@ def test_half_of_each_caption_is_masked_in_half_of_its_patches(rows):
     assert (masked > 0).float().mean(0).tolist() == pytest.approx([0.5] * 4, abs=0.2), "any picture may be masked"
 
 
-def test_order_is_a_permutation_that_changes_with_the_epoch():
-    sampler = EpochSampler(50, seed=0)
-    first = list(sampler)
-    assert first == list(sampler) and sorted(i for _, i in first) == list(range(50)) and {e for e, _ in first} == {0}
-    sampler.set_epoch(1)
-    assert [i for _, i in sampler] != [i for _, i in first] and {e for e, _ in sampler} == {1}
+def test_numbers_drawn_for_one_global_crop_are_those_of_earlier_versions(rows):
+    config = replace(CONFIG, downsample_probability=0.5, downsample_sizes=[8, 16])
+    item = ViewsDataset(rows, config, patch_size=8, seed=0)[(3, 2)]
+    expected = [1.0, 1.0912562, 1.1017917, 0.9486852, -0.0343548, 18.0, 0.0, 0.5777057, 0.0]
+    assert item["aug_params"][2].tolist() == pytest.approx(expected, abs=1e-6)
+    assert item["bool_masked_pos"][1].nonzero().flatten().tolist() == [0, 3, 4, 8, 9, 10, 12, 14]
 
 
-def test_a_row_with_a_broken_picture_is_replaced_by_the_next_and_told(rows, caplog):
-    rows[1]["images"][2] = {"bytes": b"not a picture", "path": None}
-    rows[2]["images"][0] = {"bytes": rows[2]["images"][0]["bytes"][:200], "path": None}
+def test_layout_with_several_global_crops():
+    colours = [(250, 0, 0), (0, 250, 0)]
+    row = {"caption_id": 7, "images": [Image.new("RGB", (40, 40), colour) for colour in colours]}
+    config = replace(CONFIG, num_global_crops=3, num_local_crops=2)
+    dataset = ViewsDataset([row], config, patch_size=8, seed=0)
+    item = dataset[(0, 0)]
+    assert dataset.crops_per_caption == 6
+    assert item["pixel_values"].shape == (6, 3, 32, 32) and item["bool_masked_pos"].shape == (6, 16)
+    assert (item["bool_masked_pos"].sum(1) == 8).sum() == 3 and item["bool_masked_pos"].sum() == 24
+    assert item["image_ids"].tolist() == [7000] * 3 + [7001] * 3
+    assert item["view_ids"].tolist() == [70000, 70001, 70002, 70010, 70011, 70012]
+    for name, per_picture in (("pixel_values", 3), ("local_pixel_values", 6)):
+        assert len(item[name]) == 2 * per_picture == len(item[f"{name.removesuffix('pixel_values')}aug_params"])
+        for crop, pixels in enumerate(item[name]):
+            assert pixels.float().mean((1, 2)).tolist() == pytest.approx(list(colours[crop // per_picture]), abs=1)
+
+
+def test_two_crops_of_a_picture_get_the_two_kinds_of_byol(rows):
+    """One of them is always blurred and never solarised; which one is a coin."""
+    dataset = ViewsDataset(rows, replace(CONFIG, num_global_crops=2), patch_size=8, seed=0)
+    drawn = torch.stack([dataset[(epoch, 0)]["aug_params"].unflatten(0, (4, 2)) for epoch in range(60)]).flatten(0, 1)
+    blurred, solarized = drawn[..., SIGMA] > 0, drawn[..., SOLARIZE] > 0
+    first_kind = blurred & ~solarized
+    assert first_kind.any(1).all()
+    alone = first_kind.sum(1) == 1
+    assert alone.sum() > 150
+    assert first_kind[alone, 0].float().mean().item() == pytest.approx(0.5, abs=0.12)
+    assert blurred.float().mean().item() == pytest.approx(0.55, abs=0.05)
+    assert solarized.float().mean().item() == pytest.approx(0.1, abs=0.05)
+
+
+def test_one_picture_is_enough_with_two_global_crops(rows):
+    config = replace(CONFIG, num_global_crops=2, images_per_caption=1)
+    item = ViewsDataset(rows, config, patch_size=8, seed=0)[(0, 1)]
+    assert len(item["pixel_values"]) == 2 and len(set(item["view_ids"].tolist())) == 2
+    assert len(set(item["image_ids"].tolist())) == 1
+
+
+def test_other_pictures_are_drawn_in_every_epoch(rows):
+    def drawn(epoch, index=0, seed=0):
+        dataset = ViewsDataset(rows, replace(CONFIG, images_per_caption=2), patch_size=8, seed=seed)
+        return tuple((dataset[(epoch, index)]["image_ids"] - 1000 * (100 + index)).tolist())
+
+    pairs = [drawn(epoch) for epoch in range(40)]
+    assert pairs == [drawn(epoch) for epoch in range(40)] and all(a < b for a, b in pairs)
+    assert len(set(pairs)) == 6, "every pair of four comes up"
+    assert pairs != [drawn(epoch, index=1) for epoch in range(40)] != [drawn(epoch, seed=1) for epoch in range(40)]
+
+
+def test_ids_are_those_of_the_pictures_drawn():
+    colours = [(0, 0, 0), (80, 80, 80), (160, 160, 160), (240, 240, 240)]
+    row = {"caption_id": 0, "images": [Image.new("RGB", (40, 40), colour) for colour in colours]}
+    dataset = ViewsDataset([row], replace(CONFIG, images_per_caption=2), patch_size=8, seed=0)
+    for epoch in range(8):
+        item = dataset[(epoch, 0)]
+        levels = item["pixel_values"].float().mean((1, 2, 3))
+        assert levels.tolist() == pytest.approx([80.0 * place for place in item["image_ids"].tolist()], abs=1)
+
+
+def test_class_ids_are_places_among_the_names(rows):
+    for number, row in enumerate(rows):
+        row["concept"] = ("mug", "bell")[number % 2]
+    item = ViewsDataset(rows, CONFIG, patch_size=8, seed=0, class_names=["bell", "hat", "mug"])[(0, 2)]
+    assert item["class_ids"].tolist() == [2] * 4 and item["class_ids"].dtype == torch.int64
+    assert "class_ids" not in ViewsDataset(rows, CONFIG, patch_size=8, seed=0)[(0, 2)]
+    with pytest.raises(
+        UserInputError, match=r"concept 'mug' of caption 102 is not among the 2 class names \(bell, hat"
+    ):
+        ViewsDataset(rows, CONFIG, patch_size=8, seed=0, class_names=["bell", "hat"])[(0, 2)]
+
+
+def test_the_epoch_reaches_the_sampler_through_the_dataset(rows):
     dataset = ViewsDataset(rows, CONFIG, patch_size=8, seed=0)
-    assert dataset[(0, 1)]["caption_ids"].tolist() == [103] * 4
-    assert "caption 101: a picture does not decode" in caplog.text
-
-
-def test_nothing_decodes_is_one_line(rows):
-    for row in rows:
-        row["images"] = [{"bytes": b"x", "path": None}] * 4
-    with pytest.raises(UserInputError, match="no row of the image set has pictures that decode"):
-        ViewsDataset(rows, CONFIG, patch_size=8, seed=0)[(0, 0)]
+    dataset.set_epoch(1)
+    sampler = dataset.sampler(seed=3, batch_size=2, lanes=1)
+    dataset.set_epoch(4)
+    assert {epoch for epoch, _ in sampler} == {4} and len(sampler) == 5
 
 
 def test_unusable_sets_and_sizes_are_refused(rows):
@@ -117,6 +185,13 @@ def test_unusable_sets_and_sizes_are_refused(rows):
         ViewsDataset([{"caption_id": 0, "images": [encoded(0)]}], CONFIG, patch_size=8, seed=0)
     with pytest.raises(UserInputError, match="global_crop_size 32 is not divisible by patch_size 14.* 28 or 42"):
         ViewsDataset(rows, CONFIG, patch_size=14, seed=0)
+    with pytest.raises(UserInputError, match="images_per_caption 5: .* have 4; allowed: 1 to 4; type .*: 4"):
+        ViewsDataset(rows, replace(CONFIG, images_per_caption=5), patch_size=8, seed=0)
+    for name, value in (("num_global_crops", 0), ("num_global_crops", 11), ("images_per_caption", 0)):
+        with pytest.raises(UserInputError, match=f"{name}: {value} cannot be used; allowed"):
+            ViewsConfig(**{name: value})
+    with pytest.raises(UserInputError, match="max_unreadable_share 5: allowed: 0 to 1"):
+        ViewsConfig(max_unreadable_share=5)
     with pytest.raises(UserInputError, match="local_crop_scale"):
         ViewsConfig(local_crop_scale=[0.5, 0.2])
 

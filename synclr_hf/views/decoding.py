@@ -1,0 +1,85 @@
+"""From a row to its decoded pictures, or to those of the next row that has them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from synclr_hf.data.pictures import DECODING_ERRORS, open_picture
+from synclr_hf.errors import UserInputError
+
+logger = logging.getLogger(__name__)
+
+ALWAYS_ALLOWED = 20
+"""Rows that may be unreadable whatever their share: one of the first ten is no reason to stop."""
+
+
+@dataclass(frozen=True)
+class DecodedRow:
+    """A caption with the pictures that are used of it.
+
+    Attributes:
+        row: the row as it was read.
+        places: `(N,)` int64, which of its pictures they are, ascending.
+        images: the N pictures, upright RGB.
+        replaced: whether it stands in the place of a row that cannot be used.
+    """
+
+    row: dict[str, Any]
+    places: np.ndarray
+    images: list[Image.Image]
+    replaced: bool
+
+
+class RowDecoder:
+    """Decodes rows, replaces those that cannot be used by the next, and stops where there are too many of them.
+
+    Args:
+        rows: image rows by number, with undecoded pictures.
+        num_images: pictures of each caption that are used.
+        max_unreadable_share: of the rows that this process was asked for, never fewer than `ALWAYS_ALLOWED` rows.
+    """
+
+    def __init__(self, rows: Sequence[dict[str, Any]], num_images: int, max_unreadable_share: float) -> None:
+        self.rows, self.num_images, self.max_unreadable_share = rows, num_images, max_unreadable_share
+        self._read = self._unreadable = 0
+
+    def decode(self, index: int, rng: np.random.Generator) -> DecodedRow:
+        """Return row `index`, or the next that can be used; `rng` draws the pictures where there are more than used.
+
+        Raises:
+            UserInputError: no row can be used, or too many cannot.
+        """
+        self._read += 1
+        for skipped in range(len(self.rows)):
+            row = self.rows[(index + skipped) % len(self.rows)]
+            try:
+                places, images = self._pictures(row["images"] or [], rng)
+                return DecodedRow(row, places, images, replaced=skipped > 0)
+            except DECODING_ERRORS as error:
+                self._unreadable += skipped == 0
+                self._check(row["caption_id"], error, skipped)
+        raise UserInputError("no row of the image set has pictures that decode; make the set again")
+
+    def _pictures(self, pictures: list[Any], rng: np.random.Generator) -> tuple[np.ndarray, list[Image.Image]]:
+        if len(pictures) < self.num_images:
+            raise OSError(f"{len(pictures)} of {self.num_images} pictures")
+        places = np.arange(self.num_images)
+        if len(pictures) > self.num_images:
+            places = np.sort(rng.choice(len(pictures), self.num_images, replace=False))
+        return places, [open_picture(pictures[place]) for place in places]
+
+    def _check(self, caption_id: int, error: Exception, skipped: int) -> None:
+        """Stop where too many rows could not be used: of those that were asked for, or one after the other."""
+        logger.warning("caption %s: its pictures cannot be read (%s); the next row stands in", caption_id, error)
+        unreadable, read = max(self._unreadable, skipped + 1), self._read + skipped
+        if unreadable > max(ALWAYS_ALLOWED, self.max_unreadable_share * read):
+            raise UserInputError(
+                f"the pictures of {unreadable} of {read} rows cannot be read, such as caption {caption_id} ({error}); "
+                "make the images set again, or allow a larger share: type max_unreadable_share: 0.5"
+            )
