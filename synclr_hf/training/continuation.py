@@ -37,9 +37,9 @@ TEMPERATURE_WARMUP = "teacher_temperature_warmup_steps"
 SHARE_OF_THE_PEAK = 0.1
 """Learning rate of a continuation, in units of the highest one that the weights were trained with.
 
-A new warm-up and a new decay to zero do as well as training anew, and the higher the new peak the more is forgotten of
-the first data (Gupta et al. 2023, arXiv 2308.04014; Ibrahim et al. 2024, arXiv 2403.08763). A tenth is our choice: it
-moves the encoder within hundreds of steps and keeps what it knows."""
+A new warm-up and a new decay serve trained weights well; the higher the new peak, the better the new data are learned
+and the more of the first ones is forgotten (language models: Gupta et al. 2023, arXiv 2308.04014; Ibrahim et al. 2024,
+arXiv 2403.08763). A tenth is our choice on the side of keeping; `scripts/benchmarks/continuation.py` measures it."""
 PAPER_LEARNING_RATE = 2e-3
 """Paper, table 12; stands in where no log is beside the weights."""
 KEPT_ARGUMENTS = (
@@ -56,6 +56,9 @@ KEPT_ARGUMENTS = (
 """Training arguments that are those of the first training unless others are given."""
 OWN_SCHEDULE = {"max_steps": 1000, "warmup_steps": 0.1, "logging_steps": 10, "save_steps": 100}
 """The rest of the defaults; `warmup_steps` below 1 is a share of all steps."""
+
+OVERRULES = {"num_train_epochs": "max_steps", "base_learning_rate": "learning_rate"}
+"""Arguments of the Trainer -> what else would win over them and is no default where they are given."""
 
 
 def continued_settings(source: str, given: Mapping[str, Any], *, is_lora: bool = False) -> dict[str, Any]:
@@ -90,8 +93,9 @@ def continued_settings(source: str, given: Mapping[str, Any], *, is_lora: bool =
     views = configuration["views"] if "views" in configuration else views_for(saved.encoder_config)
     defaults = default_arguments(configuration, history, is_lora=is_lora)
     typed = given["training_arguments"] or {}
-    if "num_train_epochs" in typed:
-        del defaults["max_steps"]  # it would win
+    for name, default in OVERRULES.items():
+        if name in typed:
+            del defaults[default]
     return {
         "encoder": encoder,
         "objectives": objectives,
@@ -106,9 +110,10 @@ def default_arguments(
 ) -> dict[str, Any]:
     """Return the training arguments of a continuation where none are given.
 
-    The learning rate is `SHARE_OF_THE_PEAK` of the highest in the log. It is all of it for adapters, which start at
-    zero and take about ten times the rate of full training (Schulman et al. 2025, LoRA Without Regret), and where the
-    weights come from a continuation themselves, so that it does not shrink from one to the next.
+    The learning rate is `SHARE_OF_THE_PEAK` of the one given to the first training, or else of the highest in its
+    log. It is all of it for adapters, which start at zero and take about ten times the rate of full training (Schulman
+    et al. 2025, LoRA Without Regret), and where the weights come from a continuation themselves, so that it does not
+    shrink from one to the next.
 
     Args:
         configuration: of the first training, may be empty; see `read_facts`.
@@ -116,7 +121,8 @@ def default_arguments(
         is_lora: whether adapters are trained.
     """
     trained = configuration.get("training_arguments") or {}
-    peak = max((entry["learning_rate"] for entry in history if "learning_rate" in entry), default=PAPER_LEARNING_RATE)
+    logged = (entry["learning_rate"] for entry in history if "learning_rate" in entry)
+    peak = trained.get("learning_rate") or max(logged, default=PAPER_LEARNING_RATE)
     whole = is_lora or "initial_weights_fingerprint" in configuration
     learning_rate = float(f"{peak * (1 if whole else SHARE_OF_THE_PEAK):.1e}")
     kept = {name: trained[name] for name in KEPT_ARGUMENTS if name in trained}
@@ -139,10 +145,10 @@ def views_for(encoder: SynCLRConfig) -> dict[str, Any]:
 def published_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a run's configuration is published beside its weights: what a continuation takes over."""
     trained = configuration.get("training_arguments") or {}
-    names = ("views", "initial_weights_fingerprint")
+    names, arguments = ("views", "initial_weights_fingerprint"), (*KEPT_ARGUMENTS, "learning_rate")
     return {
         **{name: configuration[name] for name in names if name in configuration},
-        "training_arguments": {name: trained[name] for name in KEPT_ARGUMENTS if name in trained},
+        "training_arguments": {name: trained[name] for name in arguments if name in trained},
     }
 
 

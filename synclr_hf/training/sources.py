@@ -57,6 +57,11 @@ def find_source(source: str | Path, *, with_weights: bool = True) -> Path:
     return _pretraining_in(root, repo_id, with_weights=with_weights)
 
 
+def encoder_address(source: str) -> str:
+    """Return what `SynCLRModel.from_pretrained` takes to read the teacher: a folder, or the Hub id itself."""
+    return str(find_source(source)) if Path(source).expanduser().is_dir() else source
+
+
 def read_facts(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return what is told beside a saved model: the configuration of its run, and its log; empty where it is not.
 

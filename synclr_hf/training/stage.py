@@ -34,7 +34,7 @@ from .configuration_pretraining import SynCLRPreTrainingConfig
 from .continuation import continued_settings, load_initial_weights
 from .lora import ADAPTER_FOLDER, LoraSettings, add_adapters, merge_adapters, save_adapter
 from .modeling_pretraining import SynCLRForPreTraining
-from .sources import HISTORY_FILE, find_source, weights_fingerprint
+from .sources import HISTORY_FILE, encoder_address, find_source, weights_fingerprint
 from .trainer import SynCLRTrainer, last_complete_checkpoint, step_of
 
 _PLACES = ("output_dir", "images", "initial_weights")
@@ -187,7 +187,7 @@ def initial_model(config: PretrainingConfig) -> SynCLRForPreTraining:
     lora = config.lora_settings()
     if lora is not None:
         with _seeded(config.seed, "adapters"):
-            add_adapters(model, lora, base=config.initial_weights)
+            add_adapters(model, lora, base=encoder_address(config.initial_weights))
     return model
 
 

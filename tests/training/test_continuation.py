@@ -203,6 +203,8 @@ def test_views_in_the_papers_proportions(image_size, patch_size, local):
 
 def test_the_default_learning_rate():
     history = [{"learning_rate": 3e-4}, {"learning_rate": 2e-3}, {"train_loss": 3.0}]
+    given = {"training_arguments": {"learning_rate": 5e-3}}
+    assert default_arguments(given, history)["learning_rate"] == 5e-4
     assert default_arguments({}, history)["learning_rate"] == 2e-4
     assert default_arguments({}, [])["learning_rate"] == 2e-4
     assert default_arguments({}, history, is_lora=True)["learning_rate"] == 2e-3
