@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from synclr_hf.data.checks import check_integer
 from synclr_hf.data.parquet_rows import ParquetRows
 from synclr_hf.data.progress import Progress
-from synclr_hf.data.reading import PRETRAINING_COLUMNS, content_fingerprint, read_images
+from synclr_hf.data.reading import PRETRAINING_COLUMNS, concept_names, content_fingerprint, read_images
 from synclr_hf.data.runs import RUN_FILE, open_run_folder
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.settings import settings_from
@@ -51,6 +51,7 @@ class PretrainingConfig:
         student_drop_path_rate: stochastic depth of the student.
         views: fields of `ViewsConfig`.
         training_arguments: fields of `SynCLRTrainingArguments`.
+        class_names: classes of supervised objectives; the sorted concepts of the images set when left out.
 
     Raises:
         UserInputError: names the entry that cannot be used, and what is allowed.
@@ -65,6 +66,7 @@ class PretrainingConfig:
     student_drop_path_rate: float = 0.0
     views: dict[str, Any] = field(default_factory=dict)
     training_arguments: dict[str, Any] = field(default_factory=dict)
+    class_names: list[str] | None = None
 
     def __post_init__(self) -> None:
         """Find out early, before anything is made, whether the parts fit together."""
@@ -103,6 +105,7 @@ class PretrainingConfig:
                 encoder_config=encoder,
                 objectives=self.objectives,
                 student_drop_path_rate=self.student_drop_path_rate,
+                class_names=self.class_names,
             )
         except (StrictDataclassError, TypeError, ValueError) as error:
             reason = str(error).rpartition("ValueError:")[2] or str(error)
@@ -119,14 +122,14 @@ def pretrain(config: PretrainingConfig) -> Path:
         UserInputError: the images cannot be used, or the folder was made with another configuration.
     """
     folder = Path(config.output_dir)
-    with Progress("reading the images set"):
-        rows = (ParquetRows if config.streaming else read_images)(config.images, PRETRAINING_COLUMNS)
+    config, rows = _read_rows(config)
     arguments = config.trainer_arguments()
     dataset = ViewsDataset(
         rows,
         config.views_config(),
         patch_size=config.model_config().encoder_config.patch_size,
         seed=config.seed,
+        class_names=config.class_names,
     )
     _check_batch(config, arguments, dataset)
     record = {
@@ -156,6 +159,17 @@ def run_encoders(config: PretrainingConfig) -> dict[str, SynCLRModel]:
     """Return the encoders of a finished run: `trained` (the EMA teacher), `student`, and `untrained`, its start."""
     trained = SynCLRForPreTraining.from_pretrained(config.output_dir)
     return {"trained": trained.synclr, "student": trained.student, "untrained": initial_model(config).synclr}
+
+
+def _read_rows(config: PretrainingConfig) -> tuple[PretrainingConfig, Any]:
+    """Read the images set; where classes are needed, the configuration that comes back has their names."""
+    supervised = "classes" in config.model_config().requires
+    columns = (*PRETRAINING_COLUMNS, "concept") if supervised else PRETRAINING_COLUMNS
+    with Progress("reading the images set"):
+        rows = (ParquetRows if config.streaming else read_images)(config.images, columns)
+        if supervised and config.class_names is None:
+            config = replace(config, class_names=concept_names(rows))
+    return config, rows
 
 
 def _fingerprint(config: PretrainingConfig, rows: Any) -> str:
