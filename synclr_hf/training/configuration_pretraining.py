@@ -35,16 +35,12 @@ class SynCLRPreTrainingConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Complete what was left out by the paper's settings."""
-        from synclr_hf.objectives import OBJECTIVES  # here, so that knowing the configuration costs no torch
-
         if not isinstance(self.encoder_config, SynCLRConfig):
             self.encoder_config = SynCLRConfig(**(self.encoder_config or {}))
         if self.objectives is None:
             self.objectives = [dict(settings) for settings in PAPER_OBJECTIVES]
         # An unused parameter stops distributed training, so the mask token exists only where an objective masks.
-        known = [settings for settings in self.objectives if settings.get("name") in OBJECTIVES]
-        required = [OBJECTIVES[settings["name"]].requirements(settings) for settings in known]
-        self.encoder_config.use_mask_token = any("masked" in names for names in required)
+        self.encoder_config.use_mask_token = "masked" in self.requires
         if self.class_names is not None:
             counted = {"num_classes": len(self.class_names)}
             self.objectives = [
@@ -52,3 +48,11 @@ class SynCLRPreTrainingConfig(PreTrainedConfig):
                 for settings in self.objectives
             ]
         super().__post_init__(**kwargs)
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What the objectives together need: of `global`, `local`, `masked`, `teacher`, `classes`."""
+        from synclr_hf.objectives import OBJECTIVES  # here, so that knowing the configuration costs no torch
+
+        known = [settings for settings in self.objectives if settings.get("name") in OBJECTIVES]
+        return frozenset().union(*(OBJECTIVES[settings["name"]].requirements(settings) for settings in known))

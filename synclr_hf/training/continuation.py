@@ -57,6 +57,8 @@ KEPT_ARGUMENTS = (
 OWN_SCHEDULE = {"max_steps": 1000, "warmup_steps": 0.1, "logging_steps": 10, "save_steps": 100}
 """The rest of the defaults; `warmup_steps` below 1 is a share of all steps."""
 
+TAKEN_OVER = ("encoder", "objectives", "student_drop_path_rate", "views", "training_arguments", "class_names")
+"""Entries of `PretrainingConfig` that the saved weights decide or give defaults for."""
 OVERRULES = {"num_train_epochs": "max_steps", "base_learning_rate": "learning_rate"}
 """Arguments of the Trainer -> what else would win over them and is no default where they are given."""
 
@@ -69,8 +71,7 @@ def continued_settings(source: str, given: Mapping[str, Any], *, is_lora: bool =
 
     Args:
         source: folder or Hub id of a saved `SynCLRForPreTraining`, see `find_source`.
-        given: entries of `PretrainingConfig`: `encoder`, `objectives`, `student_drop_path_rate`, `views`,
-            `training_arguments`; `None` or empty where nothing was given.
+        given: entries `TAKEN_OVER` of `PretrainingConfig`; `None` or empty where nothing was given.
         is_lora: whether adapters are trained instead of the encoder.
 
     Returns:
@@ -83,9 +84,10 @@ def continued_settings(source: str, given: Mapping[str, Any], *, is_lora: bool =
     saved = SynCLRPreTrainingConfig.from_pretrained(folder)
     encoder, other_encoder = _merged_encoder(saved.encoder_config, given["encoder"] or {})
     objectives, other_objectives = _merged_objectives(saved, given["objectives"])
-    if other_encoder or other_objectives:
+    different = other_encoder + other_objectives + _other_classes(saved.class_names, given["class_names"])
+    if different:
         raise UserInputError(
-            f"initial weights '{source}' are of another architecture: {'; '.join(other_encoder + other_objectives)}; "
+            f"initial weights '{source}' are of another architecture: {'; '.join(different)}; "
             "leave these entries out, or type the values that the weights have"
         )
     configuration, history = read_facts(folder)
@@ -102,6 +104,7 @@ def continued_settings(source: str, given: Mapping[str, Any], *, is_lora: bool =
         "student_drop_path_rate": saved.student_drop_path_rate if rate is None else rate,
         "views": {**views, **(given["views"] or {})},
         "training_arguments": {**defaults, **typed},
+        "class_names": given["class_names"] or saved.class_names,
     }
 
 
@@ -208,6 +211,13 @@ def _merged_objectives(
         without_warmup = {TEMPERATURE_WARMUP: 0} if TEMPERATURE_WARMUP in arguments else {}
         merged.append({**settings, **without_warmup, **changes})
     return merged, different
+
+
+def _other_classes(saved: Sequence[str] | None, given: Sequence[str] | None) -> list[str]:
+    """Return a line where other classes are given than those of the weights; they may have none."""
+    if saved is None or given is None or list(saved) == list(given):
+        return []
+    return [_difference("class_names", f"{len(saved)} names ({saved[0]}, ...)", f"{len(given)} ({given[0]}, ...)")]
 
 
 def _other_shapes(settings: Mapping[str, Any], changes: Mapping[str, Any], hidden_size: int) -> list[str]:

@@ -61,7 +61,7 @@ class SynCLRForPreTraining(PreTrainedModel):
         self.objectives = nn.ModuleDict(
             {settings["name"]: build_objective(settings, hidden_size) for settings in config.objectives}
         )
-        self.requires = frozenset().union(*(objective.requires for objective in self.objectives.values()))
+        self.requires = config.requires
         self.post_init()
         self.copy_student_to_teacher()
         self.freeze_teacher()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from synclr_hf.data.checks import check_integer
 from synclr_hf.data.parquet_rows import ParquetRows
 from synclr_hf.data.progress import Progress
-from synclr_hf.data.reading import PRETRAINING_COLUMNS, content_fingerprint, read_images
+from synclr_hf.data.reading import PRETRAINING_COLUMNS, concept_names, content_fingerprint, read_images
 from synclr_hf.data.runs import RUN_FILE, open_run_folder
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.settings import settings_from
@@ -31,7 +31,7 @@ from synclr_hf.views import ViewsConfig, ViewsDataset
 
 from .arguments import SynCLRTrainingArguments
 from .configuration_pretraining import SynCLRPreTrainingConfig
-from .continuation import continued_settings, load_initial_weights
+from .continuation import TAKEN_OVER, continued_settings, load_initial_weights
 from .lora import ADAPTER_FOLDER, LoraSettings, add_adapters, merge_adapters, save_adapter
 from .modeling_pretraining import SynCLRForPreTraining
 from .sources import HISTORY_FILE, encoder_address, find_source, weights_fingerprint
@@ -57,6 +57,7 @@ class PretrainingConfig:
         student_drop_path_rate: stochastic depth of the student; 0 when left out.
         views: fields of `ViewsConfig`.
         training_arguments: fields of `SynCLRTrainingArguments`.
+        class_names: classes of supervised objectives; the sorted concepts of the images set when left out.
         initial_weights: folder or Hub id of a saved `SynCLRForPreTraining` to go on from, instead of random weights;
             what is left out above is then as there, see `continued_settings`.
         lora: fields of `LoraSettings`: adapters are trained instead of the encoder's weights, and added to them in the
@@ -75,6 +76,7 @@ class PretrainingConfig:
     student_drop_path_rate: float | None = None
     views: dict[str, Any] = field(default_factory=dict)
     training_arguments: dict[str, Any] = field(default_factory=dict)
+    class_names: list[str] | None = None
     initial_weights: str | None = None
     lora: dict[str, Any] | None = None
 
@@ -104,8 +106,7 @@ class PretrainingConfig:
             raise UserInputError("lora adapts trained weights: type initial_weights: FOLDER, or leave lora out")
         if self.initial_weights is not None:
             self.lora_settings()
-            names = ("encoder", "objectives", "student_drop_path_rate", "views", "training_arguments")
-            given = {name: getattr(self, name) for name in names}
+            given = {name: getattr(self, name) for name in TAKEN_OVER}
             settings = continued_settings(self.initial_weights, given, is_lora=self.lora is not None)
             for name, value in settings.items():
                 setattr(self, name, value)
@@ -133,6 +134,7 @@ class PretrainingConfig:
                 encoder_config=encoder,
                 objectives=self.objectives,
                 student_drop_path_rate=self.student_drop_path_rate,
+                class_names=self.class_names,
             )
         except (StrictDataclassError, TypeError, ValueError) as error:
             reason = str(error).rpartition("ValueError:")[2] or str(error)
@@ -149,14 +151,14 @@ def pretrain(config: PretrainingConfig) -> Path:
         UserInputError: the images cannot be used, or the folder was made with another configuration.
     """
     folder = Path(config.output_dir)
-    with Progress("reading the images set"):
-        rows = (ParquetRows if config.streaming else read_images)(config.images, PRETRAINING_COLUMNS)
+    config, rows = _read_rows(config)
     arguments = config.trainer_arguments()
     dataset = ViewsDataset(
         rows,
         config.views_config(),
         patch_size=config.model_config().encoder_config.patch_size,
         seed=config.seed,
+        class_names=config.class_names,
     )
     _check_batch(config, arguments, dataset)
     record = {
@@ -209,6 +211,17 @@ def _seeded(seed: int, purpose: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, purpose) % 2**32)
         yield
+
+
+def _read_rows(config: PretrainingConfig) -> tuple[PretrainingConfig, Any]:
+    """Read the images set; where classes are needed, the configuration that comes back has their names."""
+    supervised = "classes" in config.model_config().requires
+    columns = (*PRETRAINING_COLUMNS, "concept") if supervised else PRETRAINING_COLUMNS
+    with Progress("reading the images set"):
+        rows = (ParquetRows if config.streaming else read_images)(config.images, columns)
+        if supervised and config.class_names is None:
+            config = replace(config, class_names=concept_names(rows))
+    return config, rows
 
 
 def _fingerprint(config: PretrainingConfig, rows: Any) -> str:

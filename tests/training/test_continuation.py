@@ -183,6 +183,16 @@ def test_another_architecture_is_refused_by_naming_every_field(first, tmp_path):
         continued(first, "none", tmp_path, objectives=[{"name": "ibot", "prototypes": 3}, {"name": "multi_positive"}])
 
 
+def test_classes_of_a_supervised_training_are_those_of_the_weights(tmp_path):
+    settings = [{"name": "cross_entropy"}]
+    build_model(settings, class_names=["bird", "cat"]).save_pretrained(tmp_path / "supervised")
+    config = continued(tmp_path / "supervised", "none", tmp_path / "out")
+    assert config.class_names == ["bird", "cat"]
+    assert initial_model(config).config.class_names == ["bird", "cat"]
+    with pytest.raises(UserInputError, match=r"class_names 2 names \(bird, ...\) there, 3 \(ant, ...\) here"):
+        continued(tmp_path / "supervised", "none", tmp_path / "out", class_names=["ant", "bird", "cat"])
+
+
 def test_every_field_of_the_encoder_is_known_to_fit_or_not():
     """A new field must be put on one of the two lists."""
     own = {field.name for field in fields(SynCLRConfig)} - {field.name for field in fields(PreTrainedConfig)}
