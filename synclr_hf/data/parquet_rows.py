@@ -164,7 +164,8 @@ def _read(file: str, read: Callable[[pq.ParquetFile], _Result]) -> _Result:
     waits = list(WAITS) if file.startswith("hf://") else []
     while True:
         try:
-            with _open(file) as stream, pq.ParquetFile(stream) as parquet:
+            # Arrow's own threads must not hold a file of Python's: the process may abort when it ends
+            with _open(file) as stream, pq.ParquetFile(stream, pre_buffer=False) as parquet:
                 return read(parquet)
         except UserInputError:
             raise
@@ -188,6 +189,5 @@ def _open(file: str) -> BinaryIO:
 
 def _distinct(parquet: pq.ParquetFile, column: str) -> set[Any]:
     groups = range(parquet.metadata.num_row_groups)
-    return {
-        value for group in groups for value in parquet.read_row_group(group, [column])[column].unique().to_pylist()
-    }
+    parts = (parquet.read_row_group(group, columns=[column], use_threads=False) for group in groups)
+    return {value for part in parts for value in part[column].unique().to_pylist()}

@@ -12,7 +12,7 @@ from synclr_hf.views import augment, collate_views
 
 def batch_of(dataset, captions=4):
     batch = collate_views([dataset[(0, i)] for i in range(captions)])
-    batch.pop("unreadable_rows")
+    del batch["unreadable_rows"]
     batch["pixel_values"] = augment(batch["pixel_values"], batch.pop("aug_params"))
     batch["local_pixel_values"] = augment(batch["local_pixel_values"], batch.pop("local_aug_params"))
     return batch

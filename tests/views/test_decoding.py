@@ -126,9 +126,9 @@ def test_whatever_is_wrong_with_a_file_counts_as_a_decoding_error(kind):
     exif[0x0112] = 6
     Image.fromarray(pixels).save(file, kind, exif=exif)
     dice, outcomes = random.Random(0), set()
-    for _ in range(400):
+    for _ in range(150):
         content = bytearray(file.getvalue())
-        for _ in range(dice.randint(1, 20)):
+        for _ in range(dice.randint(0, 12)):
             content[dice.randrange(len(content) if dice.random() < 0.5 else 120)] = dice.randrange(256)
         with warnings.catch_warnings(action="ignore"):
             try:
