@@ -61,6 +61,6 @@ def not_finite_error(name: str, step: int, checkpoint: Path | None, learning_rat
     kept = "no checkpoint was written before" if checkpoint is None else f"the last good checkpoint is {checkpoint}"
     again = "start again" if checkpoint is None else f"synclr continue --from {checkpoint}"
     return UserInputError(
-        f"{name} is not finite at optimizer step {step}: training stopped and nothing of it was saved; {kept}; "
+        f"{name}: not finite at optimizer step {step}; training stopped and nothing of it was saved; {kept}; "
         f"type {again} with {lower}"
     )
