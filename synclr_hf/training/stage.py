@@ -14,6 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from synclr_hf.data.checks import check_integer
@@ -25,15 +26,19 @@ from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.settings import settings_from
 from synclr_hf.data.shards import write_text
 from synclr_hf.errors import UserInputError, unknown_name
+from synclr_hf.evaluation.data import labelled_splits
+from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.models import SynCLRConfig, SynCLRModel
 from synclr_hf.objectives import OBJECTIVES
 from synclr_hf.views import ViewsConfig, ViewsDataset
 
 from .arguments import SynCLRTrainingArguments
+from .checks import check_plan
 from .configuration_pretraining import SynCLRPreTrainingConfig
 from .continuation import TAKEN_OVER, continued_settings, load_initial_weights
 from .lora import ADAPTER_FOLDER, LoraSettings, add_adapters, merge_adapters, save_adapter
 from .modeling_pretraining import SynCLRForPreTraining
+from .probe import KNNProbe, ProbeConfig, build_probe
 from .sources import HISTORY_FILE, encoder_address, find_source, weights_fingerprint
 from .trainer import SynCLRTrainer, last_complete_checkpoint, step_of
 
@@ -62,6 +67,7 @@ class PretrainingConfig:
             what is left out above is then as there, see `continued_settings`.
         lora: fields of `LoraSettings`: adapters are trained instead of the encoder's weights, and added to them in the
             end; `None`: the weights are trained.
+        probe: fields of `ProbeConfig`; kNN accuracy every `eval_steps` (default: `save_steps`). Left out: no probe.
 
     Raises:
         UserInputError: names the entry that cannot be used, and what is allowed.
@@ -79,6 +85,7 @@ class PretrainingConfig:
     class_names: list[str] | None = None
     initial_weights: str | None = None
     lora: dict[str, Any] | None = None
+    probe: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Find out early, before anything is made, whether the parts fit together."""
@@ -97,8 +104,14 @@ class PretrainingConfig:
             raise UserInputError(f"objectives {names}; allowed: each of {', '.join(OBJECTIVES)} once")
         model_config = self.model_config()
         with torch.device("meta"):
-            SynCLRForPreTraining(model_config)
-        self.trainer_arguments()
+            model = SynCLRForPreTraining(model_config)
+        arguments = self.trainer_arguments()
+        check_plan(model, arguments)
+        if arguments.eval_strategy != IntervalStrategy.NO and self.probe_config() is None:
+            raise UserInputError(
+                f"eval_strategy {arguments.eval_strategy.value} needs labelled pictures; allowed: with an entry "
+                "`probe`; type probe: {dataset: folder-or-hub-id} under `pretraining:`"
+            )
 
     def _take_over(self) -> None:
         """Complete the settings: by those of the initial weights where there are some, else by defaults."""
@@ -124,7 +137,18 @@ class PretrainingConfig:
         """Return the arguments of the Trainer."""
         fixed = {"output_dir": self.output_dir, "seed": self.seed}
         entries = {"report_to": "none", "save_total_limit": 1, **self.training_arguments, **fixed}
+        if self.probe is not None:
+            entries = {"eval_strategy": "steps", "eval_steps": entries.get("save_steps", 500), **entries}
         return settings_from(SynCLRTrainingArguments, entries, "training_arguments")
+
+    def probe_config(self) -> ProbeConfig | None:
+        """Return the settings of the live probe, if there is one."""
+        return None if self.probe is None else settings_from(ProbeConfig, self.probe, "probe")
+
+    def probe_pictures(self) -> LabelledImages | None:
+        """Return the train side of the probe's data set; `None` if no data set is named."""
+        probe = self.probe_config()
+        return labelled_splits(probe.dataset, seed=self.seed)[0] if probe and probe.dataset else None
 
     def model_config(self) -> SynCLRPreTrainingConfig:
         """Return the configuration of the model."""
@@ -141,8 +165,12 @@ class PretrainingConfig:
             raise UserInputError(f"section 'pretraining': {reason}") from error
 
 
-def pretrain(config: PretrainingConfig) -> Path:
+def pretrain(config: PretrainingConfig, *, probe_pictures: LabelledImages | None = None) -> Path:
     """Train, or go on where an earlier run of the same configuration stopped; a finished run is left as it is.
+
+    Args:
+        config: decides the run.
+        probe_pictures: labelled pictures for the live probe, where `config.probe` names no data set.
 
     Returns:
         The folder of the saved `SynCLRForPreTraining`, its log beside it.
@@ -161,6 +189,7 @@ def pretrain(config: PretrainingConfig) -> Path:
         class_names=config.class_names,
     )
     _check_batch(config, arguments, dataset)
+    probe = _probe(config, probe_pictures)
     record = {
         "stage": "pretrain",
         "rows": len(rows),
@@ -177,7 +206,7 @@ def pretrain(config: PretrainingConfig) -> Path:
     held = open_run_folder(folder, record) if arguments.process_index == 0 else contextlib.nullcontext()
     with held:
         if not (folder / HISTORY_FILE).is_file():
-            _train(config, arguments, dataset, folder)
+            _train(config, arguments, dataset, probe, folder)
     return folder
 
 
@@ -239,12 +268,32 @@ def _check_batch(config: PretrainingConfig, arguments: SynCLRTrainingArguments, 
         )
 
 
-def _train(config: PretrainingConfig, arguments: SynCLRTrainingArguments, dataset: ViewsDataset, folder: Path) -> None:
-    trainer = SynCLRTrainer(model=initial_model(config), args=arguments, train_dataset=dataset)
+def _probe(config: PretrainingConfig, pictures: LabelledImages | None) -> KNNProbe | None:
+    probe = config.probe_config()
+    if probe is None:
+        return None
+    pictures = pictures or config.probe_pictures()
+    if pictures is None:
+        raise UserInputError(
+            "probe names no data set, and the held-out pictures are there in synclr run only; "
+            "type pretraining.probe.dataset=FOLDER or a Hub id"
+        )
+    return build_probe(probe, pictures, seed=config.seed)
+
+
+def _train(
+    config: PretrainingConfig,
+    arguments: SynCLRTrainingArguments,
+    dataset: ViewsDataset,
+    probe: KNNProbe | None,
+    folder: Path,
+) -> None:
+    trainer = SynCLRTrainer(model=initial_model(config), args=arguments, train_dataset=dataset, eval_dataset=probe)
     checkpoint = last_complete_checkpoint(folder)
     if checkpoint and step_of(checkpoint) >= arguments.max_steps > 0:
-        trainer.model.load_state_dict(load_file(checkpoint / SAFE_WEIGHTS_NAME))
         trainer.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        best = trainer.state.best_model_checkpoint if arguments.load_best_model_at_end else None
+        trainer.model.load_state_dict(load_file(Path(best or checkpoint) / SAFE_WEIGHTS_NAME))
     else:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if config.lora is not None:
