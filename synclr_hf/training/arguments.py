@@ -59,8 +59,8 @@ class SynCLRTrainingArguments(TrainingArguments):
         """Refuse values that mean nothing; pin memory only where there is a GPU to copy to."""
         if self.metric_for_best_model is None and (self.load_best_model_at_end or self.save_strategy == "best"):
             self.metric_for_best_model = PROBE_METRICS[0]
-        if self.gradient_checkpointing and hasattr(self, "activation_checkpointing"):
-            self.activation_checkpointing = True  # its name in newer transformers, which warn of the old one
+        if getattr(self, "activation_checkpointing", False) is None:  # a newer name; the old one alone is warned of
+            self.activation_checkpointing = self.gradient_checkpointing
         super().__post_init__()
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         for name in ("ema_decay", "ema_decay_end"):
