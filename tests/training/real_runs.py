@@ -51,7 +51,7 @@ def write_recipe(path, training_arguments, **pretraining):
     """Write a recipe of a tiny run on CPU; `pretraining` changes entries of its section."""
     fixed = {"per_device_train_batch_size": 3, "learning_rate": 1e-3, "logging_steps": 1, "use_cpu": True}
     section = {
-        "encoder": {name: value for name, value in ENCODER.items() if name != "image_size"},
+        "encoder": {**ENCODER, "initializer_range": 0.2},
         "objectives": OBJECTIVES,
         "views": {"global_crop_size": 32, "local_crop_size": 16, "num_local_crops": 2},
         "training_arguments": {**fixed, **training_arguments},
