@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.utils.data import Dataset, Sampler
 from transformers import Trainer
@@ -24,6 +27,8 @@ from .collapse import CollapseAlarm, collapse_numbers
 from .finite import FiniteGuard, all_finite, not_finite_error
 from .probe import KNNProbe, knn_top1
 from .schedules import GLOBAL_CROPS_OF_THE_PAPER, cosine, scaled_learning_rate
+
+logger = logging.getLogger(__name__)
 
 
 class SynCLRTrainer(Trainer):
@@ -144,6 +149,11 @@ class SynCLRTrainer(Trainer):
                 **arguments,
             )
         return self.optimizer
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Wait until every process has written: the Trainer's state, which comes next, says that all is there."""
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
 
     def compute_loss(
         self,
@@ -277,11 +287,28 @@ def step_of(checkpoint: Path) -> int:
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
-    """Find the newest checkpoint that was written to its end; the Trainer's state is the last file of one."""
+    """Find the newest checkpoint that is whole; the Trainer's state is the last file of one.
+
+    A killed process leaves one without that state; a machine that lost its power can leave one with files cut short.
+    """
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text())
         except (OSError, ValueError):
             continue
-        return checkpoint
+        cut = sorted(path.name for path in checkpoint.iterdir() if _is_cut(path))
+        if not cut:
+            return checkpoint
+        logger.warning("%s is passed over: %s cannot be read to the end", checkpoint, ", ".join(cut))
     return None
+
+
+def _is_cut(path: Path) -> bool:
+    """Say whether a file of tensors lacks its end."""
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, "pt"):
+                return False
+        except SafetensorError:
+            return True
+    return path.suffix in (".pt", ".pth") and not zipfile.is_zipfile(path)
