@@ -10,7 +10,7 @@ _HOMES = {
     "SynCLRPreTrainingConfig": "configuration_pretraining",
     "SynCLRTrainer": "trainer",
     "SynCLRTrainingArguments": "arguments",
-    "last_complete_checkpoint": "trainer",
+    "last_complete_checkpoint": "checkpoints",
 }
 
 __all__ = [*_HOMES]

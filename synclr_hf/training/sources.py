@@ -15,8 +15,8 @@ from synclr_hf.data.runs import RUN_FILE
 from synclr_hf.errors import UserInputError
 from synclr_hf.models import SynCLRConfig
 
+from .checkpoints import last_complete_checkpoint
 from .configuration_pretraining import SynCLRPreTrainingConfig
-from .trainer import last_complete_checkpoint
 
 HISTORY_FILE = "history.json"
 """The Trainer's log, written last: a folder that holds it is finished."""

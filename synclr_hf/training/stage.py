@@ -33,6 +33,7 @@ from synclr_hf.objectives import OBJECTIVES
 from synclr_hf.views import ViewsConfig, ViewsDataset
 
 from .arguments import SynCLRTrainingArguments
+from .checkpoints import last_complete_checkpoint, step_of
 from .checks import check_plan
 from .configuration_pretraining import SynCLRPreTrainingConfig
 from .continuation import TAKEN_OVER, continued_settings, load_initial_weights
@@ -40,7 +41,7 @@ from .lora import ADAPTER_FOLDER, LoraSettings, add_adapters, merge_adapters, sa
 from .modeling_pretraining import SynCLRForPreTraining
 from .probe import KNNProbe, ProbeConfig, build_probe
 from .sources import HISTORY_FILE, encoder_address, find_source, weights_fingerprint
-from .trainer import SynCLRTrainer, last_complete_checkpoint, step_of
+from .trainer import SynCLRTrainer
 
 _PLACES = ("output_dir", "images", "initial_weights")
 """Entries that say where things lie; what lies there is told by fingerprints."""

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
-import logging
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.utils.data import Dataset, Sampler
 from transformers import Trainer
@@ -22,13 +18,12 @@ from synclr_hf.objectives.distributed import sum_over_processes, world_size
 from synclr_hf.views import augment, collate_views
 
 from .callbacks import StepProgressCallback, TeacherCallback
+from .checkpoints import last_complete_checkpoint
 from .checks import check_first_step, check_plan
 from .collapse import CollapseAlarm, collapse_numbers
 from .finite import FiniteGuard, all_finite, not_finite_error
 from .probe import KNNProbe, knn_top1
 from .schedules import GLOBAL_CROPS_OF_THE_PAPER, cosine, scaled_learning_rate
-
-logger = logging.getLogger(__name__)
 
 
 class SynCLRTrainer(Trainer):
@@ -279,36 +274,3 @@ def _mean_over_processes(values: dict[str, torch.Tensor]) -> dict[str, float]:
     names = sorted(values)
     means = sum_over_processes(torch.stack([values[name].float() for name in names])) / world_size()
     return dict(zip(names, means.tolist(), strict=True))
-
-
-def step_of(checkpoint: Path) -> int:
-    """Return the optimizer step of a checkpoint's folder."""
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def last_complete_checkpoint(folder: Path) -> Path | None:
-    """Find the newest checkpoint that is whole; the Trainer's state is the last file of one.
-
-    A killed process leaves one without that state; a machine that lost its power can leave one with files cut short.
-    """
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text())
-        except (OSError, ValueError):
-            continue
-        cut = sorted(path.name for path in checkpoint.iterdir() if _is_cut(path))
-        if not cut:
-            return checkpoint
-        logger.warning("%s is passed over: %s cannot be read to the end", checkpoint, ", ".join(cut))
-    return None
-
-
-def _is_cut(path: Path) -> bool:
-    """Say whether a file of tensors lacks its end."""
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, "pt"):
-                return False
-        except SafetensorError:
-            return True
-    return path.suffix in (".pt", ".pth") and not zipfile.is_zipfile(path)
