@@ -15,7 +15,7 @@ from transformers.trainer_utils import IntervalStrategy, TrainOutput
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.objectives.distributed import sum_over_processes, world_size
-from synclr_hf.views import augment, collate_views
+from synclr_hf.views import EpochSampler, augment, collate_views
 
 from .callbacks import StepProgressCallback, TeacherCallback
 from .checkpoints import last_complete_checkpoint
@@ -99,6 +99,8 @@ class SynCLRTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
+        if not hasattr(dataset, "sampler"):  # one of the user's own; it is asked for items (epoch, index) as well
+            return EpochSampler(len(dataset), seed=self.args.seed)
         lanes = self.args.world_size * max(self.args.dataloader_num_workers, 1)
         return dataset.sampler(seed=self.args.seed, batch_size=self.args.train_batch_size, lanes=lanes)
 
