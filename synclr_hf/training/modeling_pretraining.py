@@ -26,10 +26,14 @@ class SynCLRForPreTrainingOutput(ModelOutput):
     Args:
         loss: scalar, the weighted sum over the objectives.
         parts: name -> scalar, what the objectives told, without gradient.
+        teacher_cls: `(V, D)`, cls features of the global crops by the teacher (the student where there is none).
+        assignments: `(M, K)`, masked patches to prototypes; `None` where no objective assigns.
     """
 
     loss: torch.Tensor | None = None
     parts: dict[str, torch.Tensor] | None = None
+    teacher_cls: torch.Tensor | None = None
+    assignments: torch.Tensor | None = None
 
 
 class SynCLRForPreTraining(PreTrainedModel):
@@ -124,7 +128,7 @@ class SynCLRForPreTraining(PreTrainedModel):
             total_steps: optimizer steps of the whole training.
 
         Returns:
-            One dict a batch: name of the objective -> its targets.
+            One dict a batch: name of the objective -> its targets; `teacher` -> `cls` features of the batch.
         """
         teacher = None
         if "teacher" in self.requires:
@@ -135,6 +139,8 @@ class SynCLRForPreTraining(PreTrainedModel):
             name: torch.cat([batch[name] for batch in batches]) for name in names if batches[0].get(name) is not None
         }
         split: list[dict[str, dict[str, torch.Tensor]]] = [{} for _ in batches]
+        if teacher is not None:
+            split = [{"teacher": {"cls": part.cls}} for part in parts]
         for name, objective in self.objectives.items():
             targets = objective.targets(teacher, joined, step, total_steps, num_parts=len(batches))
             for own, part in zip(split, objective.split_targets(targets, batches), strict=True):
@@ -204,4 +210,9 @@ class SynCLRForPreTraining(PreTrainedModel):
             told = objective(student, targets[name], batch, step, total_steps)
             loss = loss + weights[name] * told.pop("loss")
             parts |= {part: value.detach() for part, value in told.items()}
-        return SynCLRForPreTrainingOutput(loss=loss, parts=parts)
+        return SynCLRForPreTrainingOutput(
+            loss=loss,
+            parts=parts,
+            teacher_cls=targets["teacher"]["cls"] if "teacher" in targets else student["global"].cls.detach(),
+            assignments=next((found["assignments"] for found in targets.values() if "assignments" in found), None),
+        )
