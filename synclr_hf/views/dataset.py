@@ -58,6 +58,11 @@ class ViewsDataset(Dataset):
         self.rows, self.config, self.seed = rows, config, seed
         self.num_patches = (config.global_crop_size // patch_size) ** 2
 
+    @property
+    def crops_per_caption(self) -> int:
+        """Global crops of one caption."""
+        return self.num_images
+
     def __len__(self) -> int:
         return len(self.rows)
 
