@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "KNNProbe": "probe",
     "SynCLRForPreTraining": "modeling_pretraining",
     "SynCLRForPreTrainingOutput": "modeling_pretraining",
     "SynCLRPreTrainingConfig": "configuration_pretraining",
