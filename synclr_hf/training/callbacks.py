@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
@@ -39,9 +41,10 @@ class TeacherCallback(TrainerCallback):
         model: nn.Module,
         **kwargs: Any,
     ) -> None:
-        """Move the teacher (paper B.1: cosine from 0.994 to 1)."""
-        model = model.module if hasattr(model, "module") else model
-        model.update_teacher(cosine(args.ema_decay, args.ema_decay_end, state.global_step, state.max_steps))
+        """Move the teacher (paper B.1: cosine from 0.994 to 1); where nothing requires one it copies the student."""
+        model = extract_model_from_parallel(model, keep_torch_compile=False)
+        decay = cosine(args.ema_decay, args.ema_decay_end, state.global_step, state.max_steps)
+        model.update_teacher(decay if "teacher" in model.requires else 0.0)
 
 
 class StepProgressCallback(TrainerCallback):
@@ -76,10 +79,15 @@ class StepProgressCallback(TrainerCallback):
         if self.progress and "loss" in (logs or {}):
             self.progress.note(f"loss {float(logs['loss']):.3f}")
 
-    def on_train_end(
-        self, args: SynCLRTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Close the bar."""
+    def tell(self, text: str) -> None:
+        """Write one line on standard error, above the bar if there is one."""
+        if self.progress:
+            self.progress.message(text)
+        else:
+            sys.stderr.write(f"{text}\n")
+
+    def close(self) -> None:
+        """Close the bar if it is open."""
         if self.progress:
             self.progress.close()
             self.progress = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,30 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import IntervalStrategy, TrainOutput
 
+from synclr_hf.errors import UserInputError
 from synclr_hf.objectives.distributed import sum_over_processes, world_size
 from synclr_hf.views import EpochSampler, augment, collate_views
 
 from .callbacks import StepProgressCallback, TeacherCallback
-from .schedules import cosine
+from .checks import check_first_step, check_plan
+from .collapse import CollapseAlarm, collapse_numbers
+from .finite import FiniteGuard, all_finite, not_finite_error
+from .probe import KNNProbe, knn_top1
+from .schedules import GLOBAL_CROPS_OF_THE_PAPER, cosine, scaled_learning_rate
 
 
 class SynCLRTrainer(Trainer):
     """Trains `SynCLRForPreTraining` on a `ViewsDataset` with `SynCLRTrainingArguments`.
 
     Adds to the Trainer: photometric augmentation on the device, parameter groups, schedules and the teacher's update
-    (`TeacherCallback`), every part of the loss in the log, and an order of the data that repeats after a resume.
+    (`TeacherCallback`), every part of the loss in the log, an order of the data that repeats after a resume, the
+    learning rate by the paper's rule, checks of the first step, a warning when features or prototypes collapse, an end
+    before weights that are not finite are saved, and `evaluate` by kNN with a `KNNProbe` as `eval_dataset`.
+
+    Raises:
+        UserInputError: see `check_plan`; or the learning rate cannot follow from the data set.
     """
 
     loss_is_scaled_for_ga = False
@@ -31,21 +43,69 @@ class SynCLRTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("data_collator", collate_views)
         super().__init__(*args, **kwargs)
-        self._parts: dict[str, torch.Tensor] = {}
-        self._parts_count = 0
+        check_plan(self.model, self.args)
+        if self.eval_dataset is not None:
+            self._checked_probe(self.eval_dataset)
+        self._rate_line = self._set_learning_rate() if self.train_dataset is not None else ""
         self.add_callback(TeacherCallback())
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
+        self._bar = StepProgressCallback()
         if not self.args.disable_tqdm:
-            self.add_callback(StepProgressCallback())
+            self.add_callback(self._bar)
+
+    def _set_learning_rate(self) -> str:
+        """Set the learning rate by the rule unless it is given, and return a line that says so."""
+        base, given = self.args.base_learning_rate, self.args.learning_rate
+        crops_each = getattr(self.train_dataset, "crops_per_caption", None)
+        if given is not None:
+            return f"learning rate {given:g}: as given"
+        if crops_each is None:
+            raise UserInputError(
+                "learning_rate is not set and cannot follow from the batch: the train data set does not say its "
+                "crops_per_caption; type learning_rate: 1e-3"
+            )
+        captions = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        crops = captions * crops_each
+        self.args = copy.copy(self.args)  # another Trainer with these arguments must not take the rate for given
+        self.args.learning_rate = scaled_learning_rate(base, crops)
+        return (
+            f"learning rate {self.args.learning_rate:.3g}: base {base:g} x {crops:,} global crops / "
+            f"{GLOBAL_CROPS_OF_THE_PAPER:,} (set learning_rate to override)"
+        )
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Train as `transformers.Trainer.train` does.
+
+        Raises:
+            UserInputError: see `check_first_step`; or a part of the loss, the gradient or the weights are not finite.
+        """
+        self._parts: dict[str, torch.Tensor] = {}
+        self._parts_count = 0
+        self._unreadable_rows = torch.zeros((), device=self.args.device)
+        self._last_outputs: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
+        self._guard = FiniteGuard()
+        self._alarm: CollapseAlarm | None = None
+        self._first_step_checked = False
+        self._tell(self._rate_line)
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._bar.close()
+
+    def _tell(self, line: str) -> None:
+        if self.is_world_process_zero():
+            self._bar.tell(line)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochSampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         return EpochSampler(len(dataset), seed=self.args.seed)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Move a batch to the device and apply the photometric part of the views there."""
+        """Move a batch to the device, apply the photometric part of the views there, count rows that were replaced."""
         inputs = super()._prepare_inputs(inputs)
+        if "unreadable_rows" in inputs:
+            self._unreadable_rows += inputs.pop("unreadable_rows").sum()
         for stream in ("", "local_"):
             parameters = inputs.pop(f"{stream}aug_params", None)
             if parameters is not None:
@@ -55,10 +115,13 @@ class SynCLRTrainer(Trainer):
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], Any]:
         """Take the batches of one optimizer step; several (gradient accumulation) get their targets together."""
         batches, count = super().get_batch_samples(*args, **kwargs)
+        model = self.accelerator.unwrap_model(self.model_wrapped, keep_torch_compile=False)
+        if batches and not self._first_step_checked:
+            check_first_step(model, batches, self.args.device)
+            self._first_step_checked = True
         if len(batches) > 1:
             batches = [self._prepare_inputs(batch) for batch in batches]
-            model = self.accelerator.unwrap_model(self.model_wrapped)
-            with self.compute_loss_context_manager():
+            with self.accelerator.autocast():  # as in forward, which accelerate wraps
                 targets = model.window_targets(batches, self.state.global_step, self.state.max_steps)
             batches = [{**batch, "targets": own} for batch, own in zip(batches, targets, strict=True)]
         return batches, count
@@ -93,20 +156,118 @@ class SynCLRTrainer(Trainer):
         for name, value in outputs.parts.items():
             self._parts[name] = self._parts.get(name, 0) + value
         self._parts_count += 1
+        self._guard.see({**outputs.parts, "loss": outputs.loss}, self.state.global_step + 1)
+        if self._is_logged_next():
+            self._last_outputs = (outputs.teacher_cls, outputs.assignments)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
+    def _is_logged_next(self) -> bool:
+        """Tell whether the step that is being made will be logged; assignments are too large to keep in every step."""
+        step = self.state.global_step + 1
+        if self.args.logging_strategy != IntervalStrategy.STEPS or (step == 1 and self.args.logging_first_step):
+            return True
+        return step % self.state.logging_steps == 0
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: torch.Tensor | None = None) -> torch.Tensor | float:
+        """Return the gradient norm and remember whether it is finite (with fp16 the scaler skips such a step)."""
+        grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if self.accelerator.scaler is None:
+            norm = torch.as_tensor(grad_norm, device=self.args.device)
+            self._guard.see({"gradient norm": norm}, self.state.global_step + 1)
+        return grad_norm
+
+    def _stop_unless_finite(self) -> None:
+        """End the training on all processes if a number was not finite since it began."""
+        found = self._guard.found()
+        if found is not None:
+            raise self._not_finite(*found)
+
+    def _not_finite(self, name: str, step: int) -> UserInputError:
+        checkpoint = last_complete_checkpoint(Path(self.args.output_dir))
+        rate = self.args.learning_rate or self.args.base_learning_rate
+        return not_finite_error(name, step, checkpoint, rate)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model as `transformers.Trainer.save_model` does, but never weights that are not finite."""
+        if _internal_call:  # for a checkpoint: all processes are here
+            self._stop_unless_finite()
+        if not all_finite(self.model.parameters()):
+            raise self._not_finite("weights", self.state.global_step)
+        super().save_model(output_dir, _internal_call)
+
+    def evaluate(
+        self,
+        eval_dataset: KNNProbe | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Classify the pictures of a probe by the features of teacher and student.
+
+        Args:
+            eval_dataset: the probe; default: that of the Trainer.
+            ignore_keys: not used, as there are no predictions to gather.
+            metric_key_prefix: comes before the names.
+
+        Returns:
+            `eval_knn_top1` of the EMA teacher and `eval_knn_top1_student`, fractions, also logged.
+
+        Raises:
+            UserInputError: there is no probe.
+        """
+        probe = self._checked_probe(self.eval_dataset if eval_dataset is None else eval_dataset)
+        if self.is_in_train:
+            self._stop_unless_finite()
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        found = knn_top1({"knn_top1": model.synclr, "knn_top1_student": model.student}, probe)
+        metrics = {f"{metric_key_prefix}_{name}": accuracy for name, accuracy in found.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    @staticmethod
+    def _checked_probe(probe: Any) -> KNNProbe:
+        if not isinstance(probe, KNNProbe):
+            raise UserInputError(
+                f"eval_dataset is of the type {type(probe).__name__}; allowed: labelled pictures; "
+                "type eval_dataset=KNNProbe(train=..., test=...), or probe: {dataset: ...} in a recipe"
+            )
+        return probe
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the mean of every part since the last log (over all processes), the EMA decay and the weight decay."""
+        """Add what happened since the last log, over all processes; stop if a number was not finite.
+
+        Added are the mean of every part of the loss, the EMA decay and the weight decay, `rankme` and the use of the
+        prototypes in the last batch, and `unreadable_rows`, the rows replaced since the start.
+        """
+        if self.is_in_train and logs.keys() & {"loss", "train_loss"}:
+            self._stop_unless_finite()
         if "loss" in logs and self._parts_count:
-            names = sorted(self._parts)
-            means = torch.stack([self._parts[name].float() for name in names]) / self._parts_count
-            means = sum_over_processes(means) / world_size()
-            logs |= dict(zip(names, means.tolist(), strict=True))
+            means = {name: value / self._parts_count for name, value in self._parts.items()}
+            logs |= _mean_over_processes({**means, **collapse_numbers(*self._last_outputs)})
+            logs |= self._replaced_rows()
             step, total = self.state.global_step, self.state.max_steps
-            logs["ema_decay"] = cosine(self.args.ema_decay, self.args.ema_decay_end, step, total)
+            if "teacher" in self.accelerator.unwrap_model(self.model, keep_torch_compile=False).requires:
+                logs["ema_decay"] = cosine(self.args.ema_decay, self.args.ema_decay_end, step, total)
             logs["weight_decay"] = cosine(self.args.weight_decay, self.args.weight_decay_end, step, total)
-            self._parts, self._parts_count = {}, 0
+            self._alarm = self._alarm or CollapseAlarm.after(self.state.log_history)
+            for warning in self._alarm.warnings(step, logs):
+                self._tell(warning)
+            self._parts, self._parts_count, self._last_outputs = {}, 0, (None, None)
         super().log(logs, start_time)
+
+    def _replaced_rows(self) -> dict[str, float]:
+        """Return the number of unreadable rows since the start of the training, if there are any."""
+        earlier = [entry["unreadable_rows"] for entry in self.state.log_history if "unreadable_rows" in entry]
+        total = int(sum_over_processes(self._unreadable_rows)) + (earlier[-1] if earlier else 0)
+        self._unreadable_rows.zero_()
+        return {"unreadable_rows": total} if total else {}
+
+
+def _mean_over_processes(values: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Return the means over all processes of scalars, sorted by name."""
+    names = sorted(values)
+    means = sum_over_processes(torch.stack([values[name].float() for name in names])) / world_size()
+    return dict(zip(names, means.tolist(), strict=True))
 
 
 def step_of(checkpoint: Path) -> int:
