@@ -125,6 +125,7 @@ def run(recipe: Recipe) -> Path:
 
         street = Street.from_recipe(recipe)
         other_sides = {path: labelled_splits(path, seed=recipe.seed) for path in street.evaluation.datasets}
+        probe_pictures = street.pretraining.probe_pictures()
     root = Path(recipe.output_dir)
     told = json.dumps([recipe.seed, street.settings()], sort_keys=True)
     clock = RunClock(root / CLOCK_FILE, blake2b(told.encode(), digest_size=8).hexdigest())
@@ -138,7 +139,8 @@ def run(recipe: Recipe) -> Path:
         write_images(street.held_out_images)
         sides = labelled_splits(street.held_out_images.output_dir, seed=recipe.seed)
     with clock.stage("pretraining"):
-        trained = pretrain(street.pretraining)
+        # The test side of the held-out pictures is left for the evaluation: the probe may choose a checkpoint.
+        trained = pretrain(street.pretraining, probe_pictures=probe_pictures or sides[0])
     with clock.stage("evaluation"):
         encoders = run_encoders(street.pretraining)
         config = evaluation_stage.EvaluationConfig(cache_dir=str(features))

@@ -12,6 +12,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import IntervalStrategy
 
 from synclr_hf.data.checks import check_integer
 from synclr_hf.data.progress import Progress
@@ -21,13 +22,17 @@ from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.settings import settings_from
 from synclr_hf.data.shards import write_text
 from synclr_hf.errors import UserInputError, unknown_name
+from synclr_hf.evaluation.data import labelled_splits
+from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.models import SynCLRConfig, SynCLRModel
 from synclr_hf.objectives import OBJECTIVES
 from synclr_hf.views import ViewsConfig, ViewsDataset
 
 from .arguments import SynCLRTrainingArguments
+from .checks import check_plan
 from .configuration_pretraining import SynCLRPreTrainingConfig
 from .modeling_pretraining import SynCLRForPreTraining
+from .probe import KNNProbe, ProbeConfig, build_probe
 from .trainer import SynCLRTrainer, last_complete_checkpoint, step_of
 
 HISTORY_FILE = "history.json"
@@ -48,6 +53,7 @@ class PretrainingConfig:
         student_drop_path_rate: stochastic depth of the student.
         views: fields of `ViewsConfig`.
         training_arguments: fields of `SynCLRTrainingArguments`.
+        probe: fields of `ProbeConfig`; kNN accuracy every `eval_steps` (default: `save_steps`). Left out: no probe.
 
     Raises:
         UserInputError: names the entry that cannot be used, and what is allowed.
@@ -61,6 +67,7 @@ class PretrainingConfig:
     student_drop_path_rate: float = 0.0
     views: dict[str, Any] = field(default_factory=dict)
     training_arguments: dict[str, Any] = field(default_factory=dict)
+    probe: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Find out early, before anything is made, whether the parts fit together."""
@@ -78,8 +85,14 @@ class PretrainingConfig:
             raise UserInputError(f"objectives {names}; allowed: each of {', '.join(OBJECTIVES)} once")
         model_config = self.model_config()
         with torch.device("meta"):
-            SynCLRForPreTraining(model_config)
-        self.trainer_arguments()
+            model = SynCLRForPreTraining(model_config)
+        arguments = self.trainer_arguments()
+        check_plan(model, arguments)
+        if arguments.eval_strategy != IntervalStrategy.NO and self.probe_config() is None:
+            raise UserInputError(
+                f"eval_strategy {arguments.eval_strategy.value} needs labelled pictures; allowed: with an entry "
+                "`probe`; type probe: {dataset: folder-or-hub-id} under `pretraining:`"
+            )
 
     def views_config(self) -> ViewsConfig:
         """Return the settings of the views."""
@@ -89,7 +102,18 @@ class PretrainingConfig:
         """Return the arguments of the Trainer."""
         fixed = {"output_dir": self.output_dir, "seed": self.seed}
         entries = {"report_to": "none", "save_total_limit": 1, **self.training_arguments, **fixed}
+        if self.probe is not None:
+            entries = {"eval_strategy": "steps", "eval_steps": entries.get("save_steps", 500), **entries}
         return settings_from(SynCLRTrainingArguments, entries, "training_arguments")
+
+    def probe_config(self) -> ProbeConfig | None:
+        """Return the settings of the live probe, if there is one."""
+        return None if self.probe is None else settings_from(ProbeConfig, self.probe, "probe")
+
+    def probe_pictures(self) -> LabelledImages | None:
+        """Return the train side of the probe's data set; `None` if no data set is named."""
+        probe = self.probe_config()
+        return labelled_splits(probe.dataset, seed=self.seed)[0] if probe and probe.dataset else None
 
     def model_config(self) -> SynCLRPreTrainingConfig:
         """Return the configuration of the model."""
@@ -105,8 +129,12 @@ class PretrainingConfig:
             raise UserInputError(f"section 'pretraining': {reason}") from error
 
 
-def pretrain(config: PretrainingConfig) -> Path:
+def pretrain(config: PretrainingConfig, *, probe_pictures: LabelledImages | None = None) -> Path:
     """Train, or go on where an earlier run of the same configuration stopped; a finished run is left as it is.
+
+    Args:
+        config: decides the run.
+        probe_pictures: labelled pictures for the live probe, where `config.probe` names no data set.
 
     Returns:
         The folder of the saved `SynCLRForPreTraining`, its log beside it.
@@ -125,6 +153,7 @@ def pretrain(config: PretrainingConfig) -> Path:
         seed=config.seed,
     )
     _check_batch(config, arguments, dataset)
+    probe = _probe(config, probe_pictures)
     is_run_folder = (Path(config.images) / RUN_FILE).is_file()
     record = {
         "stage": "pretrain",
@@ -138,7 +167,7 @@ def pretrain(config: PretrainingConfig) -> Path:
     held = open_run_folder(folder, record) if arguments.process_index == 0 else contextlib.nullcontext()
     with held:
         if not (folder / HISTORY_FILE).is_file():
-            _train(config, arguments, dataset, folder)
+            _train(config, arguments, dataset, probe, folder)
     return folder
 
 
@@ -164,12 +193,32 @@ def _check_batch(config: PretrainingConfig, arguments: SynCLRTrainingArguments, 
         )
 
 
-def _train(config: PretrainingConfig, arguments: SynCLRTrainingArguments, dataset: ViewsDataset, folder: Path) -> None:
-    trainer = SynCLRTrainer(model=initial_model(config), args=arguments, train_dataset=dataset)
+def _probe(config: PretrainingConfig, pictures: LabelledImages | None) -> KNNProbe | None:
+    probe = config.probe_config()
+    if probe is None:
+        return None
+    pictures = pictures or config.probe_pictures()
+    if pictures is None:
+        raise UserInputError(
+            "probe names no data set, and the held-out pictures are there in synclr run only; "
+            "type pretraining.probe.dataset=FOLDER or a Hub id"
+        )
+    return build_probe(probe, pictures, seed=config.seed)
+
+
+def _train(
+    config: PretrainingConfig,
+    arguments: SynCLRTrainingArguments,
+    dataset: ViewsDataset,
+    probe: KNNProbe | None,
+    folder: Path,
+) -> None:
+    trainer = SynCLRTrainer(model=initial_model(config), args=arguments, train_dataset=dataset, eval_dataset=probe)
     checkpoint = last_complete_checkpoint(folder)
     if checkpoint and step_of(checkpoint) >= arguments.max_steps > 0:
-        trainer.model = SynCLRForPreTraining.from_pretrained(checkpoint)
         trainer.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        best = trainer.state.best_model_checkpoint if arguments.load_best_model_at_end else None
+        trainer.model = SynCLRForPreTraining.from_pretrained(best or checkpoint)
     else:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(folder))
