@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 from test_accumulation import gradients
 from test_trainer import arguments
 from tiny_pretraining import build_model
+from torch._dynamo.utils import counters
 from transformers import TrainerCallback
 
 from synclr_hf.objectives import ibot, multi_positive
@@ -68,7 +69,11 @@ def test_checkpointing_repeats_what_stochastic_depth_dropped(dataset, tmp_path):
 
 
 def test_a_compiled_model_is_close_and_saved_under_its_own_names(dataset, tmp_path, plain):
+    """It stays compiled: the step, an integer that grows, makes torch compile once more and not in every step."""
+    torch._dynamo.reset()
+    counters.clear()
     compiled = trained(dataset, tmp_path / "compiled", **COMPILED)
+    assert 0 < counters["frames"]["ok"] < 40
     assert losses(compiled) == pytest.approx(losses(plain), rel=1e-4)
     saved = [set(load_file(tmp_path / name / "checkpoint-4" / "model.safetensors")) for name in ("plain", "compiled")]
     assert saved[0] == saved[1] and not any("_orig_mod" in name for name in saved[1])

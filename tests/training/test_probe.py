@@ -142,10 +142,10 @@ def test_two_processes_share_the_pictures_and_agree(free_port):
     processes = [context.Process(target=share, args=(rank, free_port, results)) for rank in range(2)]
     for process in processes:
         process.start()
-    found = dict(results.get() for _ in processes)
     for process in processes:
         process.join()
         assert process.exitcode == 0
+    found = dict(results.get() for _ in processes)
     probe = build_probe(ProbeConfig(train_pictures=29, test_pictures=15), pictures(unreadable=(4, 9)), seed=0)
     model = build_model()
     alone = knn_top1({"teacher": model.synclr, "student": model.student}, probe)
