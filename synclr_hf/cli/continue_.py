@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
-from synclr_hf.cli.pretrain import pretraining_config
+from synclr_hf.cli.pretrain import pretraining_config, tell_once
 from synclr_hf.cli.recipe import Recipe, load_recipe
 from synclr_hf.training.continuation import TEMPERATURE_WARMUP
 from synclr_hf.training.stage import PretrainingConfig, pretrain
@@ -58,9 +58,8 @@ def main(arguments: Sequence[str]) -> None:
     )
     config = continuation_config(parser.parse_intermixed_args(arguments))
     views, training = config.views_config(), config.trainer_arguments()
-    print(
+    tell_once(
         f"continuing {config.initial_weights}: learning rate {training.learning_rate:g}, EMA decay from "
-        f"{training.ema_decay:g}, crops of {views.global_crop_size} and {views.local_crop_size} px",
-        flush=True,
+        f"{training.ema_decay:g}, crops of {views.global_crop_size} and {views.local_crop_size} px"
     )
-    print(f"pretraining: {pretrain(config)}")
+    tell_once(f"pretraining: {pretrain(config)}")

@@ -21,6 +21,14 @@ def pretraining_config(
     return settings_from(PretrainingConfig, {**recipe.pretraining, "seed": recipe.seed, **folders}, "pretraining")
 
 
+def tell_once(line: str) -> None:
+    """Print a line on the first of the processes that a launcher started."""
+    from accelerate import PartialState
+
+    if PartialState().is_main_process:
+        print(line, flush=True)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Parse the options of the stage and run it."""
     parser = argparse.ArgumentParser(prog="synclr pretrain", description=__doc__)
@@ -36,4 +44,4 @@ def main(arguments: Sequence[str]) -> None:
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
     folder = pretrain(pretraining_config(recipe, images=options.images, output_dir=options.output_dir))
-    print(f"pretraining: {folder}")
+    tell_once(f"pretraining: {folder}")

@@ -137,7 +137,7 @@ class PretrainingConfig:
     def trainer_arguments(self) -> SynCLRTrainingArguments:
         """Return the arguments of the Trainer."""
         fixed = {"output_dir": self.output_dir, "seed": self.seed}
-        entries = {"report_to": "none", "save_total_limit": 1, **self.training_arguments, **fixed}
+        entries = {"report_to": "none", "save_total_limit": 2, **self.training_arguments, **fixed}
         if self.probe is not None:
             entries = {"eval_strategy": "steps", "eval_steps": entries.get("save_steps", 500), **entries}
         return settings_from(SynCLRTrainingArguments, entries, "training_arguments")

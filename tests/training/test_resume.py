@@ -16,6 +16,7 @@ STEPS, SAVED_EVERY = 20, 4  # an epoch has 8 steps
 CASES = {
     "map-style": {},
     "map-style, two workers": {"training_arguments": {"dataloader_num_workers": 2}},
+    "streaming, two workers": {"training_arguments": {"dataloader_num_workers": 2}, "streaming": True},
 }
 """Name -> entries of the section `pretraining` that differ from case to case."""
 
