@@ -58,8 +58,9 @@ def main(arguments: Sequence[str]) -> None:
     )
     config = continuation_config(parser.parse_intermixed_args(arguments))
     views, training = config.views_config(), config.trainer_arguments()
+    rate = "by the rule" if training.learning_rate is None else f"{training.learning_rate:g}"
     tell_once(
-        f"continuing {config.initial_weights}: learning rate {training.learning_rate:g}, EMA decay from "
+        f"continuing {config.initial_weights}: learning rate {rate}, EMA decay from "
         f"{training.ema_decay:g}, crops of {views.global_crop_size} and {views.local_crop_size} px"
     )
     tell_once(f"pretraining: {pretrain(config)}")
