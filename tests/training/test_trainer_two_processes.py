@@ -7,11 +7,10 @@ import tempfile
 
 import pytest
 import torch
-from test_checks import Changed, replaced
 from test_finite import Spoil
 from test_probe import pictures
 from test_trainer import arguments
-from tiny_pretraining import build_dataset, build_model
+from tiny_pretraining import Changed, build_dataset, build_model, replaced
 from torch import multiprocessing
 
 from synclr_hf.errors import UserInputError

@@ -2,6 +2,7 @@
 
 import torch
 from PIL import Image, ImageDraw
+from torch.utils.data import Dataset
 
 from synclr_hf.training import SynCLRForPreTraining, SynCLRPreTrainingConfig
 from synclr_hf.views import ViewsConfig, ViewsDataset
@@ -29,3 +30,20 @@ def build_dataset():
     rows = [{"caption_id": i, "images": [picture(i, k) for k in range(4)]} for i in range(12)]
     views = ViewsConfig(global_crop_size=32, local_crop_size=16, num_local_crops=2)
     return ViewsDataset(rows, views, patch_size=8, seed=0)
+
+
+class Changed(Dataset):
+    """Another data set's items, changed by a function."""
+
+    def __init__(self, dataset, change):
+        self.dataset, self.change = dataset, change
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, key):
+        return self.change(dict(self.dataset[key]))
+
+
+def replaced(key, function):
+    return lambda item: {**item, key: function(item)}

@@ -3,26 +3,12 @@
 import pytest
 import torch
 from test_trainer import arguments
-from tiny_pretraining import OBJECTIVES, build_model
-from torch.utils.data import Dataset
+from tiny_pretraining import OBJECTIVES, Changed, build_model, replaced
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.training import SynCLRTrainer
 
 CONTRAST = OBJECTIVES[0]
-
-
-class Changed(Dataset):
-    """Another data set's items, changed by a function."""
-
-    def __init__(self, dataset, change):
-        self.dataset, self.change = dataset, change
-
-    def __len__(self):
-        return len(self.dataset)
-
-    def __getitem__(self, key):
-        return self.change(dict(self.dataset[key]))
 
 
 def trained(dataset, folder, objectives=OBJECTIVES, **changes):
@@ -34,10 +20,6 @@ def trained(dataset, folder, objectives=OBJECTIVES, **changes):
 
 def without(*keys):
     return lambda item: {key: value for key, value in item.items() if key not in keys}
-
-
-def replaced(key, function):
-    return lambda item: {**item, key: function(item)}
 
 
 @pytest.mark.parametrize("key", ["caption_ids", "image_ids", "view_ids", "bool_masked_pos"])
