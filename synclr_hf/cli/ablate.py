@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synclr_hf.captions.stage import write_captions
-from synclr_hf.cli.pretrain import pretraining_config
+from synclr_hf.cli.pretrain import pretraining_config, tell_once
 from synclr_hf.cli.recipe import Recipe, load_recipe
 from synclr_hf.cli.run import Street
 from synclr_hf.data.seeds import seed_for
@@ -65,13 +65,17 @@ def run_ablation(ablation: Ablation, names: Sequence[str] = ()) -> str:
     Raises:
         UserInputError: no such row, or a recipe, images set or folder that cannot be used.
     """
+    from accelerate import PartialState
+
     rows = _rows(ablation, names)
     scores: dict[str, dict[int, dict[str, float]]] = {UNTRAINED: {}, **{row.name: {} for row in rows}}
     for seed in ablation.seeds:
         scores[UNTRAINED][seed] = _scores(ablation, rows[-1], seed, trained=False)
         for row in rows:
             scores[row.name][seed] = _scores(ablation, row, seed)
-            _write_results(ablation, rows, scores)
+            with PartialState().main_process_first():
+                if PartialState().is_main_process:
+                    _write_results(ablation, rows, scores)
     return (ablation.folder / RESULTS_TEXT).read_text()
 
 
@@ -105,6 +109,8 @@ def _folder(ablation: Ablation, row: AblationRow, seed: int) -> Path:
 
 def _scores(ablation: Ablation, row: AblationRow, seed: int, *, trained: bool = True) -> dict[str, float]:
     """Train one row, unless that is done, and evaluate its encoder, or the encoder that it starts from."""
+    from accelerate import PartialState
+
     from synclr_hf.evaluation.stage import encoder_accuracies
     from synclr_hf.training import SynCLRForPreTraining
     from synclr_hf.training.stage import initial_model, pretrain
@@ -115,13 +121,14 @@ def _scores(ablation: Ablation, row: AblationRow, seed: int, *, trained: bool = 
     if trained:
         sys.stderr.write(f"== {name}, seed {seed}\n")
         pretrain(config)
-    if kept.is_file():
-        return json.loads(kept.read_text())
-    encoder = (SynCLRForPreTraining.from_pretrained(folder) if trained else initial_model(config)).synclr
-    scores = encoder_accuracies(encoder, *ablation.sides, seed=ablation.recipe.seed, name=f"{name}, seed {seed}")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_text(kept, json.dumps(scores) + "\n")
-    return scores
+    with PartialState().main_process_first():
+        if not kept.is_file():
+            encoder = (SynCLRForPreTraining.from_pretrained(folder) if trained else initial_model(config)).synclr
+            told = {"seed": ablation.recipe.seed, "name": f"{name}, seed {seed}"}
+            scores = encoder_accuracies(encoder, *ablation.sides, **told)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_text(kept, json.dumps(scores) + "\n")
+    return json.loads(kept.read_text())
 
 
 def _write_results(ablation: Ablation, rows: Sequence[AblationRow], scores: dict[str, Any]) -> None:
@@ -138,17 +145,20 @@ def _write_results(ablation: Ablation, rows: Sequence[AblationRow], scores: dict
 
 def prepare(recipe: Recipe, images: str | None, eval_dataset: str | None) -> tuple[str, tuple[Any, Any]]:
     """Return the images set and the labelled pictures: those named, or else the ones that the recipe makes."""
+    from accelerate import PartialState
+
     from synclr_hf.evaluation.data import labelled_splits
 
     if images is not None and eval_dataset is None:
         raise UserInputError("--images names the training pictures; type --eval-dataset for the labelled ones as well")
     street = Street.from_recipe(recipe)
-    if images is None:
-        write_captions(street.captions)
-        images = str(write_images(street.images))
-    if eval_dataset is None:
-        write_captions(street.held_out_captions)
-        eval_dataset = str(write_images(street.held_out_images))
+    with PartialState().main_process_first():
+        if images is None:
+            write_captions(street.captions)
+            images = str(write_images(street.images))
+        if eval_dataset is None:
+            write_captions(street.held_out_captions)
+            eval_dataset = str(write_images(street.held_out_images))
     return images, labelled_splits(eval_dataset, seed=seed_for(recipe.seed, "ablation"))
 
 
@@ -177,5 +187,5 @@ def main(arguments: Sequence[str]) -> None:
     recipe = replace(recipe, output_dir=options.output_dir or recipe.output_dir)
     seeds, rows = _seeds(options.seeds), [name.strip() for name in options.rows.split(",") if name.strip()]
     images, sides = prepare(recipe, options.images, options.eval_dataset)
-    print(run_ablation(Ablation(recipe, images, sides, seeds, options.equal), rows), end="")
-    print(f"ablation: {Path(recipe.output_dir) / RESULTS_JSON}")
+    text = run_ablation(Ablation(recipe, images, sides, seeds, options.equal), rows)
+    tell_once(f"{text}ablation: {Path(recipe.output_dir) / RESULTS_JSON}")

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from commands import RECIPE
@@ -56,3 +58,22 @@ def test_mistakes_are_one_line(ablation, synclr_here):
     assert "--eval-dataset" in refused(synclr_here(*options, "--images", "org/images"))
     line = refused(synclr_here(*options, "pretraining.views.num_local_crops=0"))
     assert "starts from the whole loss" in line
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_one_evaluates(environment, tmp_path):
+    script = RECIPE.parents[2] / "scripts" / "ablate.py"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", script]
+    cpu = "pretraining.training_arguments.use_cpu=true"
+    halved = "pretraining.training_arguments.per_device_train_batch_size=4"
+    options = [RECIPE, "--output-dir", tmp_path / "rows", "--seeds", "0", "--rows", "all,SimCLR", *TINY, cpu, halved]
+    done = subprocess.run(
+        list(map(str, [*launch, *options])), env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("ablation: ") == 1
+    assert set(json.loads((tmp_path / "rows" / "ablation.json").read_text())["scores"]) == {
+        "untrained",
+        "all",
+        "SimCLR",
+    }
