@@ -12,8 +12,8 @@ DIFFERENCES = (
     ("+EMA", "multi-positive", "+0.9"),
     ("+EMA +iBOT", "+EMA", "+0.9"),
     ("+EMA +multi-crop", "+EMA", "+1.9"),
-    ("all", "+EMA +iBOT", "+1.2"),
-    ("all", "+EMA +multi-crop", "+0.2"),
+    ("+EMA +iBOT +multi-crop", "+EMA +iBOT", "+1.2"),
+    ("+EMA +iBOT +multi-crop", "+EMA +multi-crop", "+0.2"),
     ("multi-positive", "supervised", "+3.4"),
     ("multi-positive", "SimCLR", "+11.7"),
     ("multi-positive", "supervised contrast", "not shown"),
@@ -40,11 +40,11 @@ def ablation_text(scores: Scores, steps: Mapping[str, int], *, equal: str, test_
         f"{test_pictures:,} held-out pictures, chance {chance:.1%}."
     )
     rows = [
-        [name, f"{steps.get(name, 0):,}", *(_mean(runs, metric) for metric in METRICS)]
+        [_named(name, len(runs), len(seeds)), f"{steps.get(name, 0):,}", *(_mean(runs, metric) for metric in METRICS)]
         for name, runs in scores.items()
     ]
     differences = [
-        [f"{one} - {other}", paper, *(_difference(scores[one], scores[other], metric) for metric in METRICS)]
+        [f"({one}) - ({other})", paper, *(_difference(scores[one], scores[other], metric) for metric in METRICS)]
         for one, other, paper in DIFFERENCES
         if one in scores and other in scores
     ]
@@ -53,6 +53,10 @@ def ablation_text(scores: Scores, steps: Mapping[str, int], *, equal: str, test_
         tables.append("Differences in points, paired by seed, beside the paper's (another scale: ImageNet, ViT-B/16):")
         tables.append(_table(["difference", "paper", *METRICS.values()], differences))
     return "\n\n".join([head, *tables]) + "\n"
+
+
+def _named(name: str, num_runs: int, num_seeds: int) -> str:
+    return name if num_runs == num_seeds else f"{name} ({num_runs} of {num_seeds} seeds)"
 
 
 def _mean(runs: Mapping[int, Mapping[str, float]], metric: str) -> str:

@@ -1,4 +1,4 @@
-"""The rows of the paper's Tables 4 and 5 as changes to one recipe, and steps that cost every row the same.
+"""The rows of the paper's Tables 4 and 5 as changes to one configuration, and steps that cost every row the same.
 
 Table 4 adds the parts of the loss to multi-positive contrast one by one; Table 5 has other supervision for the same
 pictures. Supervised contrast, which the paper does not show, stands beside them.
@@ -6,21 +6,32 @@ pictures. Supervised contrast, which the paper does not show, stands beside them
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from synclr_hf.errors import UserInputError
+from synclr_hf.objectives import IBOTObjective
 
 from .modeling_pretraining import SynCLRForPreTraining
 from .stage import PretrainingConfig
 
-FULL_ROW = "all"
-"""The row whose steps the recipe gives: the paper's whole loss."""
+FULL_ROW = "+EMA +iBOT +multi-crop"
+"""The row whose steps the configuration gives: the paper's whole loss."""
+ROWS = (
+    "multi-positive",
+    "+EMA",
+    "+EMA +iBOT",
+    "+EMA +multi-crop",
+    FULL_ROW,
+    "supervised",
+    "SimCLR",
+    "supervised contrast",
+)
+"""Names of the rows; the first five are Table 4; the first, the sixth and the seventh Table 5."""
+TEMPERATURE_WARMUP = "teacher_temperature_warmup_steps"
 
 
 @dataclass(frozen=True)
@@ -28,69 +39,69 @@ class AblationRow:
     """One training of the tables.
 
     Attributes:
-        name: its name in the tables, and of its folder.
-        tables: numbers of the paper's tables that have it; none for one that the paper does not show.
-        section: the section `pretraining` of its recipe.
+        name: its name in the tables.
+        config: its pre-training, but for folder and seed.
     """
 
     name: str
-    tables: tuple[int, ...]
-    section: dict[str, Any]
+    config: PretrainingConfig
 
 
-def ablation_rows(pretraining: Mapping[str, Any], images_per_caption: int) -> list[AblationRow]:
-    """Make the rows from the section `pretraining` of a recipe that has the whole loss.
+def ablation_rows(config: PretrainingConfig, images_per_caption: int) -> list[AblationRow]:
+    """Make the rows from the configuration of the whole loss.
 
     Every row sees as many global crops in a step. Without multi-crop there are no local crops; without EMA the
     student's projections are contrasted with each other; SimCLR sees two crops of one picture of a caption.
 
     Args:
-        pretraining: the section, with the objectives `multi_positive` and `ibot` and with local crops.
+        config: with the objectives `multi_positive` and `ibot`, with local crops and a number of steps.
         images_per_caption: pictures of a caption in the images set.
 
     Raises:
-        UserInputError: a part of the whole loss is missing, or the batch cannot be halved.
+        UserInputError: a part of the whole loss or the number of steps is missing, or the batch cannot be halved.
     """
-    objectives = {settings["name"]: dict(settings) for settings in pretraining.get("objectives") or []}
-    if set(objectives) != {"multi_positive", "ibot"} or pretraining.get("views", {}).get("num_local_crops") == 0:
+    objectives = {settings["name"]: settings for settings in config.model_config().objectives}
+    views, arguments = config.views_config(), config.trainer_arguments()
+    if set(objectives) != {"multi_positive", "ibot"} or views.num_local_crops == 0:
         raise UserInputError(
             "an ablation starts from the whole loss: objectives multi_positive and ibot, and local crops; "
-            "type synclr ablate toyworld, or take these parts into the recipe"
+            "type synclr ablate ablation_toyworld, or take these parts into the recipe"
+        )
+    if arguments.max_steps <= 0:
+        raise UserInputError(
+            "an ablation needs a number of steps; type pretraining.training_arguments.max_steps=850 "
+            "in place of num_train_epochs"
+        )
+    crops = arguments.per_device_train_batch_size * (views.images_per_caption or images_per_caption)
+    if crops % 2:
+        raise UserInputError(
+            f"per_device_train_batch_size x pictures of a caption is {crops}; an ablation needs an even number"
         )
     contrast, ibot = objectives["multi_positive"], objectives["ibot"]
     alone = {**contrast, "teacher": False}
-    used = pretraining.get("views", {}).get("images_per_caption") or images_per_caption
-    pairs = pretraining.get("training_arguments", {}).get("per_device_train_batch_size", 8) * used
-    if pairs % 2:
-        raise UserInputError(
-            f"per_device_train_batch_size x pictures of a caption is {pairs}; an ablation needs an even number"
-        )
     no_locals = {"num_local_crops": 0}
-    simclr = {**no_locals, "num_global_crops": 2, "images_per_caption": 1}
-
-    def row(
-        name: str, tables: tuple[int, ...], own: list[dict[str, Any]], **changes: Mapping[str, Any]
-    ) -> AblationRow:
-        section = {**copy.deepcopy(dict(pretraining)), "objectives": own}
-        for part, entries in changes.items():
-            section[part] = {**section.get(part, {}), **entries}
-        return AblationRow(name, tables, section)
-
+    two_crops = {**no_locals, "num_global_crops": 2, "images_per_caption": 1}
+    changes: list[tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]] = [
+        ([alone], no_locals, {}),
+        ([contrast], no_locals, {}),
+        ([contrast, ibot], no_locals, {}),
+        ([contrast], {}, {}),
+        ([contrast, ibot], {}, {}),
+        ([{"name": "cross_entropy"}], no_locals, {}),
+        ([{**alone, "ids": "images"}], two_crops, {"per_device_train_batch_size": crops // 2}),
+        ([{**alone, "ids": "classes"}], no_locals, {}),
+    ]
     return [
-        row("multi-positive", (4, 5), [alone], views=no_locals),
-        row("+EMA", (4,), [contrast], views=no_locals),
-        row("+EMA +iBOT", (4,), [contrast, ibot], views=no_locals),
-        row("+EMA +multi-crop", (4,), [contrast]),
-        row(FULL_ROW, (4,), [contrast, ibot]),
-        row("supervised", (5,), [{"name": "cross_entropy"}], views=no_locals),
-        row(
-            "SimCLR",
-            (5,),
-            [{**alone, "ids": "images"}],
-            views=simclr,
-            training_arguments={"per_device_train_batch_size": pairs // 2},
-        ),
-        row("supervised contrast", (), [{**alone, "ids": "classes"}], views=no_locals),
+        AblationRow(
+            name,
+            replace(
+                config,
+                objectives=own,
+                views={**config.views, **own_views},
+                training_arguments={**config.training_arguments, **own_arguments},
+            ),
+        )
+        for name, (own, own_views, own_arguments) in zip(ROWS, changes, strict=True)
     ]
 
 
@@ -122,15 +133,17 @@ def flops_per_crop(config: PretrainingConfig) -> int:
     return counter.get_total_flops() // 2
 
 
-def with_steps(section: Mapping[str, Any], factor: float) -> dict[str, Any]:
-    """Return the section with `factor` times as many steps, the warm-ups included."""
-    section = copy.deepcopy(dict(section))
-    arguments = section["training_arguments"]
-    for name in ("max_steps", "warmup_steps"):
-        if arguments.get(name, 0) >= 1:  # a warm-up below 1 is a share of the steps
-            arguments[name] = round(arguments[name] * factor)
-    for settings in section["objectives"]:
-        name = "teacher_temperature_warmup_steps"
-        if name in settings:
-            settings[name] = round(settings[name] * factor)
-    return section
+def with_steps(config: PretrainingConfig, factor: float) -> PretrainingConfig:
+    """Return the configuration with `factor` times as many steps, the warm-ups included."""
+    arguments = config.trainer_arguments()
+    steps = {"max_steps": round(arguments.max_steps * factor)}
+    if arguments.warmup_steps >= 1:  # below 1 it is a share of the steps
+        steps["warmup_steps"] = round(arguments.warmup_steps * factor)
+    default = IBOTObjective.__init__.__kwdefaults__[TEMPERATURE_WARMUP]
+    objectives = [
+        {**settings, TEMPERATURE_WARMUP: round(settings.get(TEMPERATURE_WARMUP, default) * factor)}
+        if settings["name"] == "ibot"
+        else settings
+        for settings in config.model_config().objectives
+    ]
+    return replace(config, objectives=objectives, training_arguments={**config.training_arguments, **steps})

@@ -180,7 +180,7 @@ def pretrain(config: PretrainingConfig, *, probe_pictures: LabelledImages | None
         UserInputError: the images cannot be used, or the folder was made with another configuration.
     """
     folder = Path(config.output_dir)
-    config, rows = _read_rows(config)
+    config, rows = read_rows(config)
     arguments = config.trainer_arguments()
     dataset = ViewsDataset(
         rows,
@@ -243,7 +243,7 @@ def _seeded(seed: int, purpose: str) -> Iterator[None]:
         yield
 
 
-def _read_rows(config: PretrainingConfig) -> tuple[PretrainingConfig, Any]:
+def read_rows(config: PretrainingConfig) -> tuple[PretrainingConfig, Any]:
     """Read the images set; where classes are needed, the configuration that comes back has their names."""
     supervised = "classes" in config.model_config().requires
     columns = (*PRETRAINING_COLUMNS, "concept") if supervised else PRETRAINING_COLUMNS

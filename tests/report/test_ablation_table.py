@@ -6,7 +6,7 @@ from synclr_hf.report.ablation import ablation_text
 SCORES = {
     "untrained": {0: {"knn_top1": 0.10, "linear_top1": 0.10}, 1: {"knn_top1": 0.12, "linear_top1": 0.10}},
     "+EMA": {0: {"knn_top1": 0.30, "linear_top1": 0.40}, 1: {"knn_top1": 0.34, "linear_top1": 0.40}},
-    "all": {0: {"knn_top1": 0.33, "linear_top1": 0.39}, 1: {"knn_top1": 0.36, "linear_top1": 0.41}},
+    "+EMA +iBOT +multi-crop": {0: {"knn_top1": 0.33, "linear_top1": 0.39}, 1: {"knn_top1": 0.36, "linear_top1": 0.41}},
     "+EMA +iBOT": {0: {"knn_top1": 0.32, "linear_top1": 0.40}},
 }
 
@@ -18,12 +18,14 @@ def test_t_interval_of_seeds():
 
 
 def test_means_differences_and_intervals():
-    text = ablation_text(SCORES, {"+EMA": 1200, "all": 850}, equal="compute", test_pictures=4000, chance=1 / 72)
+    steps = {"+EMA": 1200, "+EMA +iBOT +multi-crop": 850}
+    text = ablation_text(SCORES, steps, equal="compute", test_pictures=4000, chance=1 / 72)
     lines = text.splitlines()
     assert lines[0].startswith("Equal compute; mean over seeds 0, 1 [95 % t interval over seeds]; 4,000 held-out")
     assert "| +EMA | 1,200 | 32.0 % [6.6, 57.4] | 40.0 % [40.0, 40.0] |" in lines
     assert "| untrained | 0 | 11.0 % [-1.7, 23.7] | 10.0 % [10.0, 10.0] |" in lines
     # paired: +3 and +2 points; one seed in common: no interval; the row that nobody compares with has no difference
-    assert "| all - +EMA +iBOT | +1.2 | +1.0 | -1.0 |" in lines
-    assert "| +EMA +iBOT - +EMA | +0.9 | +2.0 | +0.0 |" in lines
-    assert not [line for line in lines if "SimCLR" in line or "untrained -" in line]
+    assert "| (+EMA +iBOT +multi-crop) - (+EMA +iBOT) | +1.2 | +1.0 | -1.0 |" in lines
+    assert "| (+EMA +iBOT) - (+EMA) | +0.9 | +2.0 | +0.0 |" in lines
+    assert "| +EMA +iBOT (1 of 2 seeds) | 0 | 32.0 % | 40.0 % |" in lines
+    assert not [line for line in lines if "SimCLR" in line or "untrained)" in line]

@@ -17,22 +17,22 @@ SECTION = {
 }
 
 
-def config_of(row):
-    return PretrainingConfig(output_dir="unused", images="unused", **row.section)
+def config_of(**changes):
+    return PretrainingConfig(output_dir="unused", images="unused", **{**SECTION, **changes})
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return {row.name: row for row in ablation_rows(SECTION, images_per_caption=4)}
+    return {row.name: row.config for row in ablation_rows(config_of(), images_per_caption=4)}
 
 
 def test_rows_of_the_tables(rows):
     parts = {
         name: (
-            [(entry["name"], entry.get("teacher", True), entry.get("ids")) for entry in row.section["objectives"]],
-            row.section["views"]["num_local_crops"],
+            [(entry["name"], entry.get("teacher", True), entry.get("ids")) for entry in config.objectives],
+            config.views_config().num_local_crops,
         )
-        for name, row in rows.items()
+        for name, config in rows.items()
     }
     contrast, alone = ("multi_positive", True, None), ("multi_positive", False, None)
     ibot = ("ibot", True, None)
@@ -41,28 +41,27 @@ def test_rows_of_the_tables(rows):
         "+EMA": ([contrast], 0),
         "+EMA +iBOT": ([contrast, ibot], 0),
         "+EMA +multi-crop": ([contrast], 2),
-        "all": ([contrast, ibot], 2),
+        "+EMA +iBOT +multi-crop": ([contrast, ibot], 2),
         "supervised": ([("cross_entropy", True, None)], 0),
         "SimCLR": ([("multi_positive", False, "images")], 0),
         "supervised contrast": ([("multi_positive", False, "classes")], 0),
     }
-    assert [name for name, row in rows.items() if 5 in row.tables] == ["multi-positive", "supervised", "SimCLR"]
     assert SECTION["views"]["num_local_crops"] == 2 and "teacher" not in SECTION["objectives"][0], "left as it was"
 
 
 def test_all_rows_see_as_many_global_crops_in_a_step(rows):
-    for name, row in rows.items():
-        views = row.section["views"]
-        pictures = views.get("images_per_caption", 4) * views.get("num_global_crops", 1)
-        assert row.section["training_arguments"]["per_device_train_batch_size"] * pictures == 24, name
+    for name, config in rows.items():
+        views = config.views_config()
+        pictures = (views.images_per_caption or 4) * views.num_global_crops
+        assert config.trainer_arguments().per_device_train_batch_size * pictures == 24, name
 
 
 def test_equal_compute_counts_every_pass(rows):
-    cost = {name: flops_per_crop(config_of(row)) for name, row in rows.items()}
+    cost = {name: flops_per_crop(config) for name, config in rows.items()}
     assert cost["multi-positive"] < cost["+EMA"] < cost["+EMA +iBOT"] < cost[FULL_ROW]
     assert cost["+EMA"] < cost["+EMA +multi-crop"] < cost[FULL_ROW]
     assert cost["SimCLR"] == cost["multi-positive"] == cost["supervised contrast"]
-    # An encoder's pass over P patches: per block 2 P (12 D^2 + 2 P D) (+ the cls token), the patch layer 2 P D 3 p^2.
+    # The pass over T tokens of width D: a block 2 T (12 D^2 + 2 T D), the patch layer 2 P D 3 p^2.
     tokens, width = 17, 32
     forward = 2 * (2 * tokens * (12 * width**2 + 2 * tokens * width)) + 2 * 16 * width * 3 * 64
     teacher = cost["+EMA"] - cost["multi-positive"]
@@ -72,26 +71,34 @@ def test_equal_compute_counts_every_pass(rows):
 
 
 def test_steps_scale_with_their_warm_ups():
-    changed = with_steps(SECTION, 2.5)
-    assert changed["training_arguments"]["max_steps"] == 250 and changed["training_arguments"]["warmup_steps"] == 25
-    assert changed["objectives"][1]["teacher_temperature_warmup_steps"] == 25
+    changed = with_steps(config_of(), 2.5)
+    assert changed.training_arguments["max_steps"] == 250 and changed.training_arguments["warmup_steps"] == 25
+    assert changed.objectives[1]["teacher_temperature_warmup_steps"] == 25
     assert SECTION["training_arguments"]["max_steps"] == 100
+    share = {**SECTION["training_arguments"], "warmup_steps": 0.1}
+    without = [SECTION["objectives"][0], {"name": "ibot", "num_prototypes": 16}]
+    changed = with_steps(config_of(training_arguments=share, objectives=without), 2.5)
+    assert changed.training_arguments["warmup_steps"] == 0.1, "a share of the steps stays one"
+    assert changed.objectives[1]["teacher_temperature_warmup_steps"] == 10_000, "the default of 4,000 as well"
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "message"),
     [
-        {"objectives": [{"name": "multi_positive"}]},
-        {"objectives": None},
-        {"views": {"num_local_crops": 0}},
+        ({"objectives": [{"name": "multi_positive"}]}, "starts from the whole loss"),
+        ({"views": {**SECTION["views"], "num_local_crops": 0}}, "starts from the whole loss"),
+        ({"training_arguments": {"num_train_epochs": 2, "use_cpu": True}}, "needs a number of steps"),
+        (
+            {"training_arguments": {"per_device_train_batch_size": 3, "max_steps": 1, "use_cpu": True}},
+            "an even number",
+        ),
     ],
 )
-def test_a_recipe_without_the_whole_loss_is_one_line(changes):
-    with pytest.raises(UserInputError, match="starts from the whole loss"):
-        ablation_rows({**SECTION, **changes}, images_per_caption=4)
+def test_what_cannot_be_ablated_is_one_line(changes, message):
+    with pytest.raises(UserInputError, match=message):
+        ablation_rows(config_of(**changes), images_per_caption=3)
 
 
-def test_a_batch_that_cannot_be_halved_is_one_line():
-    odd = {**SECTION, "training_arguments": {"per_device_train_batch_size": 3}}
-    with pytest.raises(UserInputError, match="an even number"):
-        ablation_rows(odd, images_per_caption=3)
+def test_without_named_objectives_it_is_the_papers_loss():
+    config = config_of(objectives=None)
+    assert [entry["name"] for entry in ablation_rows(config, 4)[4].config.objectives] == ["multi_positive", "ibot"]
