@@ -43,8 +43,8 @@ def main(arguments: Sequence[str]) -> None:
         prog="synclr continue",
         description=__doc__,
         epilog="Without --config, crops, batch and decays are those of the first training as far as they are known, "
-        "and the learning rate is a tenth of its highest one (all of it for adapters, and where weights were continued "
-        "before); see synclr_hf.training.continuation.",
+        "and the learning rate is a tenth of its highest one (all of it for adapters, and where the weights were "
+        "continued before); see synclr_hf.training.continuation.",
     )
     parser.add_argument(
         "--from", dest="source", required=True, help="folder or Hub id of a pre-training model with heads and teacher"

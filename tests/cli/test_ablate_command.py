@@ -86,25 +86,12 @@ def test_two_processes_train_and_one_evaluates(environment, tmp_path):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", script]
     cpu = "pretraining.training_arguments.use_cpu=true"
     halved = "pretraining.training_arguments.per_device_train_batch_size=4"
-    options = [
-        RECIPE,
-        "--output-dir",
-        tmp_path / "rows",
-        "--seeds",
-        "0",
-        "--rows",
-        f"{FULL_ROW},SimCLR",
-        *TINY,
-        cpu,
-        halved,
-    ]
+    rows = ["--seeds", "0", "--rows", f"{FULL_ROW},SimCLR"]
+    options = [RECIPE, "--output-dir", tmp_path / "rows", *rows, *TINY, cpu, halved]
     done = subprocess.run(
         list(map(str, [*launch, *options])), env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("ablation: ") == 1
-    assert set(json.loads((tmp_path / "rows" / "ablation.json").read_text())["scores"]) == {
-        "untrained",
-        FULL_ROW,
-        "SimCLR",
-    }
+    told = json.loads((tmp_path / "rows" / "ablation.json").read_text())
+    assert set(told["scores"]) == {"untrained", FULL_ROW, "SimCLR"}
