@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from synclr_hf.data.reading import PRETRAINING_COLUMNS, check_columns, locate, unreadable
+from synclr_hf.data.reading import PRETRAINING_COLUMNS, check_columns, check_images_column, locate, unreadable
 from synclr_hf.data.runs import RUN_FILE, content_fingerprint
 from synclr_hf.errors import UserInputError
 
@@ -105,6 +105,7 @@ class ParquetRows(Sequence[dict[str, Any]]):
 
         def lengths(parquet: pq.ParquetFile) -> list[int]:
             check_columns(file, parquet.schema_arrow.names, self.column_names, "images")
+            check_images_column(file, parquet.schema_arrow)
             metadata = parquet.metadata
             return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 

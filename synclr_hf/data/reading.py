@@ -14,6 +14,7 @@ from synclr_hf.data.shards import DATA_FOLDER, DISK_FULL, read_note
 from synclr_hf.errors import UserInputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 PRETRAINING_COLUMNS = ("caption_id", "images")
@@ -47,9 +48,11 @@ def read_images(path_or_hub_id: str | Path, columns: Sequence[str] = IMAGE_COLUM
     Raises:
         UserInputError: nothing there, no rows, a column is missing, or the run is not finished.
     """
-    from datasets import Image, List
+    from datasets import Image, LargeList, List
 
-    rows = _read(path_or_hub_id, columns, stage="images")
+    rows = _read(path_or_hub_id, columns, stage="images").select_columns(list(columns))
+    if not isinstance(rows.features["images"], List | LargeList):
+        raise _no_list(str(path_or_hub_id))
     return rows.cast_column("images", List(Image(decode=False)))
 
 
@@ -121,6 +124,22 @@ def locate(where: str, stage: str) -> Path | None:
         kind = "is not a folder" if folder.exists() else "does not exist"
         raise UserInputError(f"'{where}' {kind}; make it first: type synclr {stage} --output-dir {where}")
     return None
+
+
+def _no_list(where: str) -> UserInputError:
+    return UserInputError(
+        f"column 'images' of '{where}' is no list; needed: one row a caption with all its pictures; group the "
+        "pictures of each caption, or type the folder that synclr images wrote"
+    )
+
+
+def check_images_column(where: str, schema: pa.Schema) -> None:
+    """Raise `UserInputError` unless the column `images` of a Parquet file holds lists."""
+    import pyarrow as pa
+
+    kind = schema.field("images").type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise _no_list(where)
 
 
 def check_columns(where: str, found: Sequence[str], needed: Sequence[str], stage: str) -> None:

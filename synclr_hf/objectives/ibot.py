@@ -47,7 +47,7 @@ def sinkhorn_knopp(logits: torch.Tensor, *, temperature: float, iterations: int 
     exponentiates without a guard and gives NaN on dead prototypes). The reference's factors 1/K and 1/B cancel.
 
     Args:
-        logits: `(M, K)`, any float type; M may differ between processes.
+        logits: `(M, K)`, any float type; M may differ between processes, and be 0 on some of them.
         temperature: divides the logits; positive. Paper: 0.04 to 0.07.
         iterations: paper 3.
 
@@ -60,7 +60,8 @@ def sinkhorn_knopp(logits: torch.Tensor, *, temperature: float, iterations: int 
             if world_size() == 1:
                 scores = scores - scores.logsumexp(dim=0, keepdim=True)
             else:
-                highest = max_over_processes(scores.amax(dim=0, keepdim=True))
+                nothing = scores.new_full((1, scores.shape[1]), -torch.inf)
+                highest = max_over_processes(torch.cat([nothing, scores]).amax(dim=0, keepdim=True))
                 scores = scores - highest - sum_over_processes((scores - highest).exp().sum(dim=0, keepdim=True)).log()
             scores = scores - scores.logsumexp(dim=1, keepdim=True)
         return scores.exp()
@@ -181,4 +182,4 @@ class IBOTObjective(Objective):
             targets["num_masked"].clamp(min=1 / world_size()),
             temperature=self.student_temperature,
         )
-        return {"loss": loss, "ibot": loss, "teacher_temperature": loss.new_tensor(self.temperature_at(step))}
+        return {"loss": loss, "ibot": loss, "teacher_temperature": torch.full_like(loss, self.temperature_at(step))}

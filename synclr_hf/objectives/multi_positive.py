@@ -145,13 +145,14 @@ class MultiPositiveObjective(Objective):
         Also `num_anchors`, a scalar: the global anchors with a positive, per process and part.
         """
         ids = gather_rows(batch[self.ids])
-        _, crops_each = ids.unique(return_counts=True)
+        ordered = ids.sort().values
+        crops_each = torch.searchsorted(ordered, ids, right=True) - torch.searchsorted(ordered, ids)
         keys = {} if self.teacher_projector is None else {"keys": gather_rows(self.teacher_projector(teacher.cls))}
         return {
             **keys,
             "ids": ids,
             "view_ids": gather_rows(batch["view_ids"]),
-            "num_anchors": crops_each[crops_each > 1].sum() / (world_size() * num_parts),
+            "num_anchors": (crops_each > 1).sum() / (world_size() * num_parts),
         }
 
     def anchors(self, features: torch.Tensor) -> torch.Tensor:

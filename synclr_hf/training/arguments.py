@@ -19,7 +19,9 @@ class SynCLRTrainingArguments(TrainingArguments):
     """Arguments of `SynCLRTrainer`; a batch is counted in captions, each with all its pictures.
 
     `gradient_accumulation_steps` gives the gradients of one batch that many times as large: the teacher's keys and the
-    assignments of masked patches are those of all batches of an optimizer step.
+    assignments of masked patches are those of all batches of an optimizer step. Activations are those of one batch,
+    but the assignments of all stay in memory: masked patches x prototypes x 4 bytes (6.6 GB for 128 captions with the
+    paper's settings).
 
     Parameters that control the learning rate:
         learning_rate: its highest value; `None`: `base_learning_rate` x global crops of an optimizer step / 32,768.
@@ -54,6 +56,11 @@ class SynCLRTrainingArguments(TrainingArguments):
     dataloader_drop_last: bool = field(
         default=True, metadata={"help": "All batches have the same number of captions."}
     )
+
+    @property
+    def n_gpu(self) -> int:
+        """GPUs of one process: at most one, because nn.DataParallel would contrast each part of a batch alone."""
+        return min(super().n_gpu, 1)
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing; pin memory only where there is a GPU to copy to."""

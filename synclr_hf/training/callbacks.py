@@ -1,4 +1,4 @@
-"""What happens around an optimizer step: schedules, the teacher's update, the progress bar."""
+"""What happens around a step or an epoch: schedules, the teacher's update, the order of the data, the bar."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from synclr_hf.data.progress import Progress
+from synclr_hf.views import BlockSampler, EpochSampler
 
 from .arguments import SynCLRTrainingArguments
 from .schedules import cosine
@@ -45,6 +46,23 @@ class TeacherCallback(TrainerCallback):
         model = extract_model_from_parallel(model, keep_torch_compile=False)
         decay = cosine(args.ema_decay, args.ema_decay_end, state.global_step, state.max_steps)
         model.update_teacher(decay if "teacher" in model.requires else 0.0)
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the sampler the epoch; after a resume of several processes accelerate does not reach it.
+
+    Attributes:
+        sampler: the order of the training, once it is known.
+    """
+
+    sampler: EpochSampler | BlockSampler | None = None
+
+    def on_epoch_begin(
+        self, args: SynCLRTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Pass on the number of whole epochs done."""
+        if self.sampler is not None:
+            self.sampler.set_epoch(int(state.epoch or 0))
 
 
 class StepProgressCallback(TrainerCallback):

@@ -22,7 +22,8 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
 
     A killed process leaves one without that state; a machine that lost its power can leave one with files cut short.
     """
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
+    for checkpoint in sorted(found, key=step_of, reverse=True):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text())
         except (OSError, ValueError):

@@ -65,6 +65,11 @@ def check_first_step(
                 f"the batch lacks {', '.join(missing)}; found: {', '.join(batch) or 'nothing'}; "
                 "type train_dataset=ViewsDataset(...), which gives all of them (class_ids with class_names=...)"
             )
+    if "masked" in model.requires and not any(batch["bool_masked_pos"].any() for batch in batches):
+        raise UserInputError(
+            "no patch of the step is masked, so iBOT has nothing to predict; type masked_image_fraction: 0.5 and "
+            "masked_patch_fraction: 0.5 (both are rounded down: of the crops of a caption, of the patches of a crop)"
+        )
     for name, objective in _contrasts(model).items():
         ids = gather_rows(torch.cat([batch[objective.ids] for batch in batches]).to(device))
         what, different = objective.ids.removesuffix("_ids"), ids.unique()

@@ -59,7 +59,8 @@ def not_finite_error(name: str, step: int, checkpoint: Path | None, learning_rat
     """
     lower = f"learning_rate: {learning_rate / 2:g} (it was {learning_rate:g})"
     kept = "no checkpoint was written before" if checkpoint is None else f"the last good checkpoint is {checkpoint}"
-    again = "start again" if checkpoint is None else f"synclr continue --from {checkpoint}"
+    go_on = f"synclr continue --from {checkpoint} --dataset ... --output-dir ..."
+    again = "start again" if checkpoint is None else go_on
     return UserInputError(
         f"{name}: not finite at optimizer step {step}; training stopped and nothing of it was saved; {kept}; "
         f"type {again} with {lower}"

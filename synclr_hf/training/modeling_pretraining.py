@@ -146,7 +146,7 @@ class SynCLRForPreTraining(PreTrainedModel):
             total_steps: optimizer steps of the whole training.
 
         Returns:
-            One dict a batch: name of the objective -> its targets; `teacher` -> `cls` features of the batch.
+            One dict a batch: name of the objective -> its targets; `teacher` -> `cls` features, where there is one.
         """
         teacher = None
         if "teacher" in self.requires:

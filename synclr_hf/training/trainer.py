@@ -13,15 +13,17 @@ from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import IntervalStrategy, TrainOutput
 
+from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.objectives.distributed import sum_over_processes, world_size
 from synclr_hf.views import EpochSampler, augment, collate_views
 
-from .callbacks import StepProgressCallback, TeacherCallback
+from .callbacks import EpochCallback, StepProgressCallback, TeacherCallback
 from .checkpoints import last_complete_checkpoint
 from .checks import check_first_step, check_plan
 from .collapse import CollapseAlarm, collapse_numbers
 from .finite import FiniteGuard, all_finite, not_finite_error
+from .modeling_pretraining import SynCLRForPreTraining
 from .probe import KNNProbe, knn_top1
 from .schedules import GLOBAL_CROPS_OF_THE_PAPER, cosine, scaled_learning_rate
 
@@ -47,6 +49,8 @@ class SynCLRTrainer(Trainer):
         if self.eval_dataset is not None:
             self._checked_probe(self.eval_dataset)
         self._rate_line = self._set_learning_rate() if self.train_dataset is not None else ""
+        self._epochs = EpochCallback()
+        self.add_callback(self._epochs)
         self.add_callback(TeacherCallback())
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
@@ -88,10 +92,17 @@ class SynCLRTrainer(Trainer):
         self._alarm: CollapseAlarm | None = None
         self._first_step_checked = False
         self._tell(self._rate_line)
+        if self.args.process_index:  # the Trainer seeds all processes alike; each drops paths of its own
+            torch.manual_seed(seed_for(self.args.seed, "process", self.args.process_index) % 2**32)
         try:
             return super().train(*args, **kwargs)
         finally:
             self._bar.close()
+
+    @property
+    def _bare_model(self) -> SynCLRForPreTraining:
+        """The model without what distributes or compiles it."""
+        return self.accelerator.unwrap_model(self.model_wrapped, keep_torch_compile=False)
 
     def _tell(self, line: str) -> None:
         if self.is_world_process_zero():
@@ -99,10 +110,13 @@ class SynCLRTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        if not hasattr(dataset, "sampler"):  # one of the user's own; it is asked for items (epoch, index) as well
-            return EpochSampler(len(dataset), seed=self.args.seed)
-        lanes = self.args.world_size * max(self.args.dataloader_num_workers, 1)
-        return dataset.sampler(seed=self.args.seed, batch_size=self.args.train_batch_size, lanes=lanes)
+        seed, lanes = self.args.seed, self.args.world_size * max(self.args.dataloader_num_workers, 1)
+        if hasattr(dataset, "sampler"):
+            sampler = dataset.sampler(seed=seed, batch_size=self.args.train_batch_size, lanes=lanes)
+        else:  # one of the user's own; it is asked for items (epoch, index) as well
+            sampler = EpochSampler(len(dataset), seed=seed)
+        self._epochs.sampler = sampler
+        return sampler
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Move a batch to the device, apply the photometric part of the views there, count rows that were replaced."""
@@ -118,7 +132,7 @@ class SynCLRTrainer(Trainer):
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], Any]:
         """Take the batches of one optimizer step; several (gradient accumulation) get their targets together."""
         batches, count = super().get_batch_samples(*args, **kwargs)
-        model = self.accelerator.unwrap_model(self.model_wrapped, keep_torch_compile=False)
+        model = self._bare_model
         if batches and not self._first_step_checked:
             check_first_step(model, batches, self.args.device)
             self._first_step_checked = True
@@ -171,10 +185,10 @@ class SynCLRTrainer(Trainer):
 
     def _is_logged_next(self) -> bool:
         """Tell whether the step that is being made will be logged; assignments are too large to keep in every step."""
-        step = self.state.global_step + 1
-        if self.args.logging_strategy != IntervalStrategy.STEPS or (step == 1 and self.args.logging_first_step):
-            return True
-        return step % self.state.logging_steps == 0
+        step, strategy = self.state.global_step + 1, self.args.logging_strategy
+        if strategy != IntervalStrategy.STEPS:
+            return strategy == IntervalStrategy.EPOCH
+        return step % self.state.logging_steps == 0 or (step == 1 and self.args.logging_first_step)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: torch.Tensor | None = None) -> torch.Tensor | float:
         """Return the gradient norm and remember whether it is finite (with fp16 the scaler skips such a step)."""
@@ -225,7 +239,7 @@ class SynCLRTrainer(Trainer):
         probe = self._checked_probe(self.eval_dataset if eval_dataset is None else eval_dataset)
         if self.is_in_train:
             self._stop_unless_finite()
-        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        model = self._bare_model
         found = knn_top1({"knn_top1": model.synclr, "knn_top1_student": model.student}, probe)
         metrics = {f"{metric_key_prefix}_{name}": accuracy for name, accuracy in found.items()}
         self.log(metrics)
@@ -254,7 +268,7 @@ class SynCLRTrainer(Trainer):
             logs |= _mean_over_processes({**means, **collapse_numbers(*self._last_outputs)})
             logs |= self._replaced_rows()
             step, total = self.state.global_step, self.state.max_steps
-            if "teacher" in self.accelerator.unwrap_model(self.model, keep_torch_compile=False).requires:
+            if "teacher" in self._bare_model.requires:
                 logs["ema_decay"] = cosine(self.args.ema_decay, self.args.ema_decay_end, step, total)
             logs["weight_decay"] = cosine(self.args.weight_decay, self.args.weight_decay_end, step, total)
             self._alarm = self._alarm or CollapseAlarm.after(self.state.log_history)

@@ -35,8 +35,8 @@ class ViewsConfig:
             blurred and never solarised, or blurred with probability 0.1 and solarised with 0.2 (reference).
         masked_image_fraction: of the global crops of each caption, chosen at random; rounded down. Paper: half.
         masked_patch_fraction: of the patches of a masked crop, chosen at random; rounded down. Paper: half.
-        max_unreadable_share: of the rows that a process has read; where more have corrupt or missing pictures
-            (and more than 20), training stops.
+        max_unreadable_share: of the rows that a worker of the data loader has read; where more have corrupt or missing
+            pictures (and more than 20), training stops.
     """
 
     global_crop_size: int = 224
@@ -88,7 +88,7 @@ class ViewsConfig:
         Raises:
             UserInputError: names the size and the nearest allowed ones.
         """
-        for name in ("global_crop_size", "local_crop_size"):
+        for name in ("global_crop_size", "local_crop_size")[: 1 + bool(self.num_local_crops)]:
             size = getattr(self, name)
             if size < patch_size or size % patch_size:
                 below = max(size // patch_size, 1) * patch_size

@@ -5,6 +5,7 @@ Everything random is a function of (seed, epoch, index): the same after a resume
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,10 @@ from .photometric import draw_parameters
 from .sampling import BlockSampler, EpochSampler
 
 IMAGE_IDS_PER_CAPTION = 1000
+LARGEST_CAPTION_ID = 2**63 // (IMAGE_IDS_PER_CAPTION * MAX_GLOBAL_CROPS)
+"""The ids of its views must fit in 64 bits."""
+ROWS_LOOKED_AT = 32
+"""Rows whose pictures are counted before the training."""
 
 
 class ViewsDataset(Dataset):
@@ -64,13 +69,12 @@ class ViewsDataset(Dataset):
             raise UserInputError(
                 "the image set has no rows; make one: type synclr images --captions ... --output-dir ..."
             )
-        num_images = _pictures_used(len(rows[0]["images"] or []), config)
+        num_images = _pictures_used(_pictures_found(rows), config)
         self.rows, self.config, self.seed = rows, config, seed
         self.crops_per_caption = num_images * config.num_global_crops
         self.num_patches = (config.global_crop_size // patch_size) ** 2
         self.class_ids = None if class_names is None else {name: place for place, name in enumerate(class_names)}
         self._decoder = RowDecoder(rows, num_images, config.max_unreadable_share)
-        self._sampler: EpochSampler | BlockSampler | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -87,17 +91,9 @@ class ViewsDataset(Dataset):
             UserInputError: the rows do not fill one batch of every lane.
         """
         block_lengths = getattr(self.rows, "block_lengths", None)
-        self._sampler = (
-            EpochSampler(len(self), seed)
-            if block_lengths is None
-            else BlockSampler(block_lengths, seed=seed, batch_size=batch_size, lanes=lanes)
-        )
-        return self._sampler
-
-    def set_epoch(self, epoch: int) -> None:
-        """Pass the epoch on to the sampler: after a resume of several processes accelerate reaches it only so."""
-        if self._sampler is not None:
-            self._sampler.set_epoch(epoch)
+        if block_lengths is None:
+            return EpochSampler(len(self), seed)
+        return BlockSampler(block_lengths, seed=seed, batch_size=batch_size, lanes=lanes)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
         epoch, index = key
@@ -140,7 +136,12 @@ class ViewsDataset(Dataset):
         return [(coin + crop) % 2 for coin in coins for crop in range(per_picture)]
 
     def _ids(self, row: dict[str, Any], places: np.ndarray) -> dict[str, torch.Tensor]:
-        caption_id, num_crops = int(row["caption_id"]), self.config.num_global_crops
+        caption_id, num_crops = row["caption_id"], self.config.num_global_crops
+        if not isinstance(caption_id, int | np.integer) or not 0 <= caption_id < LARGEST_CAPTION_ID:
+            raise UserInputError(
+                f"caption_id {caption_id!r} of '{row.get('caption', 'a row')}'; allowed: whole numbers, 0 to "
+                f"{LARGEST_CAPTION_ID - 1}; type an images set with one number a caption"
+            )
         image_ids = (caption_id * IMAGE_IDS_PER_CAPTION + torch.from_numpy(places)).repeat_interleave(num_crops)
         crop_numbers = torch.arange(self.crops_per_caption) % num_crops
         ids = {
@@ -169,6 +170,12 @@ class ViewsDataset(Dataset):
         for crop in rng.choice(self.crops_per_caption, masked_crops, replace=False):
             masks[crop, rng.choice(self.num_patches, masked_patches, replace=False)] = True
         return masks
+
+
+def _pictures_found(rows: Sequence[dict[str, Any]]) -> int:
+    """Return how many pictures most captions have, by the first rows; those with fewer are replaced."""
+    counts = Counter(len(rows[place]["images"] or []) for place in range(min(len(rows), ROWS_LOOKED_AT)))
+    return counts.most_common(1)[0][0]
 
 
 def _pictures_used(found: int, config: ViewsConfig) -> int:

@@ -26,15 +26,16 @@ class EpochSampler(Sampler):
         self.length, self.seed, self.epoch = length, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; accelerate calls this at its start."""
+        """Choose the epoch; called at its start."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng(seed_for(self.seed, "order", self.epoch)).permutation(self.length)
-        return iter([(self.epoch, int(index)) for index in order])
+        epoch = self.epoch
+        order = np.random.default_rng(seed_for(self.seed, "order", epoch)).permutation(self.length)
+        return ((epoch, int(index)) for index in order)
 
 
 class BlockSampler(Sampler):

@@ -9,6 +9,7 @@ from multiprocessing import get_context
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset, Image
 from image_sets import CONCEPTS, write_images
 
 from synclr_hf.data.parquet_rows import WINDOW_BLOCKS, ParquetRows
@@ -159,3 +160,11 @@ def test_a_damaged_file_is_named_with_the_reason(folder):
     path.write_bytes(b"PAR1 rubbish")
     with pytest.raises(UserInputError, match="train-00002.parquet' cannot be read"):
         ParquetRows(folder)
+
+
+@pytest.mark.parametrize("read", [ParquetRows, lambda folder: read_images(folder, ("caption_id", "images"))])
+def test_one_picture_a_row_is_told_apart_from_a_list(tmp_path, read):
+    rows = Dataset.from_dict({"caption_id": [0, 1], "images": [{"bytes": b"x", "path": None}] * 2})
+    rows.cast_column("images", Image(decode=False)).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(UserInputError, match="column 'images' of .* is no list; needed: one row a caption"):
+        read(tmp_path)

@@ -1,5 +1,6 @@
 """Two processes with half of the batch each must give the loss and gradient of one process with all of it."""
 
+import pytest
 import torch
 from torch import distributed, multiprocessing
 
@@ -8,7 +9,7 @@ from synclr_hf.objectives import Features, IBOTObjective, MultiPositiveObjective
 CAPTIONS, IMAGES, PATCHES, WIDTH = 4, 2, 6, 5
 
 
-def build():
+def build(masked_everywhere):
     torch.manual_seed(0)
     contrast = MultiPositiveObjective(WIDTH, head_hidden_size=8, head_output_size=4)
     alone = MultiPositiveObjective(WIDTH, teacher=False, ids="images", head_hidden_size=8, head_output_size=4)
@@ -23,6 +24,8 @@ def build():
     ids = torch.arange(rows)
     masks = torch.rand(rows, PATCHES, generator=generator) < 0.5
     masks[::3] = False
+    if not masked_everywhere:
+        masks[rows // 2 :] = False  # the second process has nothing to predict
     # Captions are dealt out so that positives lie on both processes.
     batch = {"caption_ids": ids % CAPTIONS, "image_ids": ids % 3, "view_ids": ids, "bool_masked_pos": masks}
     return (contrast, alone, ibot), student, local, teacher, batch
@@ -38,9 +41,9 @@ def gradients(objectives):
     return [p.grad for o in objectives for p in o.parameters() if p.grad is not None]
 
 
-def half(rank, port, results):
+def half(rank, port, results, masked_everywhere):
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    objectives, student, local, teacher, batch = build()
+    objectives, student, local, teacher, batch = build(masked_everywhere)
     n = len(student) // 2
     mine, mine_local = slice(rank * n, (rank + 1) * n), slice(rank * 2 * n, (rank + 1) * 2 * n)
     part = {name: value[mine] for name, value in batch.items()}
@@ -54,13 +57,14 @@ def half(rank, port, results):
     distributed.destroy_process_group()
 
 
-def test_two_halves_equal_the_whole(free_port):
-    objectives, student, local, teacher, batch = build()
+@pytest.mark.parametrize("masked_everywhere", [True, False])
+def test_two_halves_equal_the_whole(free_port, masked_everywhere):
+    objectives, student, local, teacher, batch = build(masked_everywhere)
     loss = total_loss(objectives, student, local, teacher, batch)
     loss.backward()
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
-    processes = [context.Process(target=half, args=(rank, free_port, results)) for rank in range(2)]
+    processes = [context.Process(target=half, args=(rank, free_port, results, masked_everywhere)) for rank in range(2)]
     for process in processes:
         process.start()
     found = results.get()

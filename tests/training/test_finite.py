@@ -62,7 +62,7 @@ def test_the_part_and_the_step_are_named_and_the_last_checkpoint_stays_good(data
     last = last_complete_checkpoint(tmp_path)
     assert message.startswith(f"{name}: not finite at optimizer step 6; training stopped")
     assert f"the last good checkpoint is {last}" in message
-    assert f"synclr continue --from {last} with learning_rate: 0.0005" in message
+    assert f"synclr continue --from {last} --dataset ... --output-dir ... with learning_rate: 0.0005" in message
     assert last.name == ("checkpoint-5" if "save_steps" in changes else "checkpoint-4")
     for file in tmp_path.rglob("model.safetensors"):
         assert all_finite(load_file(file).values()), file

@@ -116,3 +116,16 @@ def test_replaced_rows_are_counted_over_the_whole_run(dataset, tmp_path):
 def test_rows_that_decode_are_not_mentioned(dataset, tmp_path):
     counting = Changed(dataset, replaced("unreadable_rows", lambda item: torch.tensor([0])))
     assert all("unreadable_rows" not in entry for entry in trained(counting, tmp_path).state.log_history)
+
+
+def test_nothing_masked_is_refused(dataset, tmp_path):
+    bare = Changed(dataset, replaced("bool_masked_pos", lambda item: torch.zeros_like(item["bool_masked_pos"])))
+    with pytest.raises(UserInputError, match="no patch of the step is masked.*type masked_image_fraction: 0.5"):
+        trained(bare, tmp_path)
+    trained(bare, tmp_path / "contrast", [CONTRAST])
+
+
+def test_a_process_takes_one_gpu(tmp_path):
+    several = arguments(tmp_path)
+    several._n_gpu = 4  # what a machine with four GPUs would set
+    assert several.n_gpu == 1 and several.train_batch_size == several.per_device_train_batch_size

@@ -92,6 +92,7 @@ def test_tokens_positions_norms_and_biases_do_not_decay(whole):
 
 def test_an_unfinished_checkpoint_is_passed_over(tmp_path):
     assert last_complete_checkpoint(tmp_path) is None
+    (tmp_path / "checkpoint-30-good").mkdir()  # a copy that somebody keeps
     for step, text in ((2, json.dumps({"global_step": 2})), (10, '{"global_st'), (9, None)):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if text is not None:
@@ -113,3 +114,28 @@ def test_cosine_schedule():
 def test_unusable_arguments_are_one_line(tmp_path, changes, message):
     with pytest.raises(UserInputError, match=message):
         arguments(tmp_path, **changes)
+
+
+class Bare(torch.utils.data.Dataset):
+    """A data set of one's own: no sampler, but items (epoch, index); keeps what it was asked for."""
+
+    def __init__(self, dataset):
+        self.dataset, self.asked = dataset, []
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, key):
+        self.asked.append(key)
+        return self.dataset[key]
+
+
+def test_a_data_set_of_ones_own_is_asked_in_the_same_order_and_resumes_in_its_epoch(dataset, tmp_path, whole):
+    own = Bare(dataset)
+    trainer = trained(own, tmp_path / "own", learning_rate=1e-3)
+    assert [e["loss"] for e in trainer.state.log_history if "loss" in e] == [
+        e["loss"] for e in whole.state.log_history if "loss" in e
+    ]
+    asked, own.asked = own.asked, []
+    trained(own, tmp_path / "again", resume=str(tmp_path / "own" / "checkpoint-4"), learning_rate=1e-3)
+    assert own.asked == asked[16:] and {epoch for epoch, _ in own.asked} == {1, 2}

@@ -168,14 +168,6 @@ def test_class_ids_are_places_among_the_names(rows):
         ViewsDataset(rows, CONFIG, patch_size=8, seed=0, class_names=["bell", "hat"])[(0, 2)]
 
 
-def test_the_epoch_reaches_the_sampler_through_the_dataset(rows):
-    dataset = ViewsDataset(rows, CONFIG, patch_size=8, seed=0)
-    dataset.set_epoch(1)
-    sampler = dataset.sampler(seed=3, batch_size=2, lanes=1)
-    dataset.set_epoch(4)
-    assert {epoch for epoch, _ in sampler} == {4} and len(sampler) == 5
-
-
 def test_unusable_sets_and_sizes_are_refused(rows):
     with pytest.raises(UserInputError, match="no rows"):
         ViewsDataset([], CONFIG, patch_size=8, seed=0)
@@ -213,3 +205,25 @@ def test_downsampling_loses_detail_and_keeps_the_size():
     assert random_downsample(image, 1.0, [128], rng) is image, "never enlarges"
     small = random_downsample(image, 1.0, [16], rng)
     assert small.size == (64, 64) and np.asarray(small).std() < 0.5 * np.asarray(image).std()
+
+
+@pytest.mark.parametrize("first", [None, [], "fewer"])
+def test_the_first_row_does_not_decide_how_many_pictures_a_caption_has(rows, first):
+    rows[0]["images"] = rows[0]["images"][:3] if first == "fewer" else first
+    dataset = ViewsDataset(rows, CONFIG, patch_size=8, seed=0)
+    assert dataset.crops_per_caption == 4
+    item = dataset[(0, 0)]
+    assert item["caption_ids"].tolist() == [101] * 4 and item["unreadable_rows"].item() == 1
+
+
+@pytest.mark.parametrize("caption_id", [None, -1, 2**61, "7", 1.5])
+def test_ids_that_are_none_are_one_line(rows, caption_id):
+    rows[2]["caption_id"] = caption_id
+    with pytest.raises(UserInputError, match="caption_id .*allowed: whole numbers, 0 to 922337203685476"):
+        ViewsDataset(rows, CONFIG, patch_size=8, seed=0)[(0, 2)]
+
+
+def test_the_size_of_local_crops_counts_where_there_are_some():
+    ViewsConfig(global_crop_size=28, local_crop_size=32, num_local_crops=0).check_patch_size(14)
+    with pytest.raises(UserInputError, match="local_crop_size 32"):
+        ViewsConfig(global_crop_size=28, local_crop_size=32, num_local_crops=1).check_patch_size(14)
