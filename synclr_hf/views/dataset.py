@@ -26,7 +26,7 @@ from .sampling import BlockSampler, EpochSampler
 IMAGE_IDS_PER_CAPTION = 1000
 LARGEST_CAPTION_ID = 2**63 // (IMAGE_IDS_PER_CAPTION * MAX_GLOBAL_CROPS)
 """The ids of its views must fit in 64 bits."""
-ROWS_LOOKED_AT = 32
+ROWS_LOOKED_AT = 8
 """Rows whose pictures are counted before the training."""
 
 
