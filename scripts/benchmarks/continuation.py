@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from transformers import PreTrainedModel
 
 from synclr_hf.captions.stage import write_captions
+from synclr_hf.cli.main import guarded
 from synclr_hf.cli.recipe import load_recipe
 from synclr_hf.cli.run import Street
 from synclr_hf.data.seeds import seed_for
@@ -152,4 +154,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

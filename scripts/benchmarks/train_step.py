@@ -181,6 +181,8 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bf16"], help="default: bf16 autocast on a GPU, else float32")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.steps < 2:
+        parser.error(f"--steps {options.steps}: quartiles need 2 steps or more; type --steps 2")
     options.dtype = options.dtype or ("bf16" if options.device == "cuda" else "float32")
     before = machine(torch.device(options.device))
     with tempfile.TemporaryDirectory() as folder:

@@ -18,8 +18,9 @@ def continuation_config(options: argparse.Namespace) -> PretrainingConfig:
     entries = {**recipe.pretraining, "initial_weights": options.source}
     if not any(override.startswith("pretraining.objectives") for override in options.overrides):
         entries |= _without_warmup(recipe)
-    if options.lora_rank is not None:
-        entries["lora"] = {**(entries.get("lora") or {}), "rank": options.lora_rank}
+    lora = {} if entries.get("lora") is None else entries["lora"]
+    if options.lora_rank is not None and isinstance(lora, dict):  # anything else is refused by the stage
+        entries["lora"] = {**lora, "rank": options.lora_rank}
     seed = recipe.seed if options.seed is None else options.seed
     recipe = replace(recipe, seed=seed, pretraining=entries)
     return pretraining_config(recipe, images=options.dataset, output_dir=options.output_dir)
@@ -28,8 +29,8 @@ def continuation_config(options: argparse.Namespace) -> PretrainingConfig:
 def _without_warmup(recipe: Recipe) -> dict[str, list]:
     """Leave the temperature's warm-up out of a recipe's objectives: it is written for prototypes that know nothing."""
     objectives = recipe.pretraining.get("objectives")
-    if not objectives:
-        return {}
+    if not isinstance(objectives, list) or not all(isinstance(settings, dict) for settings in objectives):
+        return {}  # nothing is given, or the stage refuses it
     return {
         "objectives": [
             {name: value for name, value in settings.items() if name != TEMPERATURE_WARMUP} for settings in objectives

@@ -47,16 +47,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse what the stages could not name better."""
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**32:
+        if not 0 <= self.seed < 2**32:
             raise UserInputError(f"seed {self.seed!r}; allowed: a whole number, 0 to {2**32 - 1}; type --seed 0")
-        if not isinstance(self.output_dir, str) or not self.output_dir:
-            raise UserInputError(f"output_dir {self.output_dir!r}; allowed: a folder; type output_dir: outputs/run")
+        if not self.output_dir:
+            raise UserInputError("output_dir is empty; allowed: a folder; type output_dir: outputs/run")
         self.output_dir = str(Path(self.output_dir).expanduser())
         for name in ("captions", "images", "pretraining", "evaluation", "publish"):
-            if getattr(self, name) is None:
-                setattr(self, name, {})
-            if not isinstance(getattr(self, name), dict):
-                raise UserInputError(f"section '{name}' is {getattr(self, name)!r}; allowed: entries `name: value`")
             for entry, instead in SET_BY_THE_RUN.get(name, {}).items():
                 if entry in getattr(self, name):
                     raise UserInputError(f"section '{name}': {entry} is set by the run itself; type {instead}")
@@ -72,9 +68,10 @@ def load_recipe(name: str | None, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
     Args:
-        name: path of a YAML file, or the name of a packaged recipe. Its entry `extends: NAME` names another one (a
-            file is looked for beside it) whose entries hold where it says nothing; lists are taken whole.
-            `None`: nothing but the overrides.
+        name: path of a YAML file (it has a `/` or ends in .yaml or .yml), or the name of a packaged recipe. Its entry
+            `extends: NAME` names another one in the same way, a path being looked for beside it. The entries of that
+            one hold where it says nothing; an empty section says nothing, lists are taken whole. `None`: nothing but
+            the overrides.
         overrides: `section.entry=value`, the value in YAML, e.g. `pretraining.training_arguments.max_steps=100`.
 
     Raises:
@@ -86,29 +83,43 @@ def load_recipe(name: str | None, overrides: Sequence[str] = ()) -> Recipe:
     return settings_from(Recipe, entries, "recipe")
 
 
+def _is_path(name: str) -> bool:
+    """Tell the path of a YAML file from the name of a packaged recipe."""
+    return Path(name).suffix in RECIPE_SUFFIXES or "/" in name
+
+
 def _entries(name: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the entries of a recipe with those of the recipes that it extends."""
-    if name in extended_by:
-        raise UserInputError(f"recipe '{name}' extends itself ({' > '.join((*extended_by, name))}); leave one out")
+    one = str(Path(name).resolve()) if _is_path(name) else name
+    if one in extended_by:
+        raise UserInputError(f"recipe '{name}' extends itself ({' > '.join((*extended_by, one))}); leave one out")
     entries = _read(name)
     base = entries.pop("extends", None)
     if base is None:
         return entries
-    if Path(str(base)).suffix in RECIPE_SUFFIXES:
-        base = Path(name).parent / str(base)
-    return _merged(_entries(str(base), (*extended_by, name)), entries)
+    if not isinstance(base, str):
+        raise UserInputError(
+            f"recipe '{name}': extends {base!r}; allowed: the path of a .yaml file, or one of "
+            f"{', '.join(packaged_recipes())}; type extends: {packaged_recipes()[0]}"
+        )
+    if _is_path(base):
+        base = str(Path(name).parent / base)
+    return _merged(_entries(base, (*extended_by, one)), entries)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries of both; those of the changes win, but an empty section leaves that of the base."""
     merged = dict(base)
     for name, value in changes.items():
-        both = isinstance(merged.get(name), dict) and isinstance(value, dict)
-        merged[name] = _merged(merged[name], value) if both else value
+        if isinstance(merged.get(name), dict) and (value is None or isinstance(value, dict)):
+            merged[name] = _merged(merged[name], value or {})
+        else:
+            merged[name] = value
     return merged
 
 
 def _read(name: str) -> dict[str, Any]:
-    if Path(name).suffix in RECIPE_SUFFIXES or "/" in name:
+    if _is_path(name):
         try:
             text = Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import TrainingArguments
 
-from synclr_hf.data.checks import check_number
+from synclr_hf.data.checks import check_integer, check_number
 from synclr_hf.errors import UserInputError
 
 PROBE_METRICS = ("knn_top1", "knn_top1_student")
@@ -33,8 +33,9 @@ class SynCLRTrainingArguments(TrainingArguments):
         weight_decay_end: weight decay at the last step; starts at `weight_decay`, cosine. Paper 0.04 to 0.2.
 
     Raises:
-        UserInputError: if a decay is outside [0, 1], a learning rate is no positive number, or the best model is
-            chosen by something that `SynCLRTrainer.evaluate` does not measure.
+        UserInputError: if a batch has no captions or a step no batches, a decay is outside [0, 1], a learning rate is
+            no positive number, or the best model is chosen by something that `SynCLRTrainer.evaluate` does not
+            measure.
     """
 
     learning_rate: float | None = field(
@@ -64,6 +65,8 @@ class SynCLRTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing; pin memory only where there is a GPU to copy to."""
+        for name, example in {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}.items():
+            check_integer(f"{name}:", getattr(self, name), minimum=1, example=example)
         if self.metric_for_best_model is None and (self.load_best_model_at_end or self.save_strategy == "best"):
             self.metric_for_best_model = PROBE_METRICS[0]
         if getattr(self, "activation_checkpointing", False) is None:  # a newer name; the old one alone is warned of
@@ -74,7 +77,8 @@ class SynCLRTrainingArguments(TrainingArguments):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserInputError(f"{name} {getattr(self, name)}: allowed: 0 to 1; type {name}: 0.994")
         if self.learning_rate is not None:
-            self.learning_rate = _as_number(self.learning_rate)
+            if isinstance(self.learning_rate, str):
+                self.learning_rate = _as_number(self.learning_rate)
             check_number("learning_rate:", self.learning_rate, minimum=0, above_minimum=True, example=1e-3)
         check_number("base_learning_rate:", self.base_learning_rate, minimum=0, above_minimum=True, example=2e-3)
         metric = (self.metric_for_best_model or PROBE_METRICS[0]).removeprefix("eval_")
@@ -85,7 +89,7 @@ class SynCLRTrainingArguments(TrainingArguments):
             )
 
 
-def _as_number(value: float | str) -> float | str:
+def _as_number(value: str) -> float | str:
     """Read a text as a number if it is one: YAML takes `1e-3` for a text."""
     try:
         return float(value)

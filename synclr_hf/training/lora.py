@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from synclr_hf.data.checks import check_integer, check_number
-from synclr_hf.errors import unknown_name
+from synclr_hf.errors import UserInputError, unknown_name
 
 from .modeling_pretraining import SynCLRForPreTraining
 
@@ -32,7 +32,7 @@ class LoraSettings:
 
     rank: int = 8
     alpha: float | None = None
-    target: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
+    target: str | list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
@@ -40,7 +40,11 @@ class LoraSettings:
         self.alpha = 2 * self.rank if self.alpha is None else self.alpha
         check_number("alpha:", self.alpha, minimum=0, above_minimum=True, example=16)
         self.target = [self.target] if isinstance(self.target, str) else list(self.target)
-        for name in self.target or [None]:
+        if not self.target:
+            raise UserInputError(
+                f"target [] of LoRA; allowed: one or more of {', '.join(LINEAR_LAYERS)}; type target: [q_proj, v_proj]"
+            )
+        for name in self.target:
             if name not in LINEAR_LAYERS:
                 raise unknown_name("target of LoRA", name, LINEAR_LAYERS, "target: [q_proj, v_proj]")
 

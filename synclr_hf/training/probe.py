@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ class ProbeConfig:
         UserInputError: if a number is not positive.
     """
 
-    dataset: str | None = None
+    dataset: str | None = field(default=None, metadata={"example": "org/name"})
     train_pictures: int = 2000
     test_pictures: int = 1000
 
@@ -60,10 +60,6 @@ class ProbeConfig:
         """Refuse numbers that mean nothing."""
         check_integer("probe.train_pictures:", self.train_pictures, minimum=1, example=2000)
         check_integer("probe.test_pictures:", self.test_pictures, minimum=1, example=1000)
-        if self.dataset is not None and not isinstance(self.dataset, str):
-            raise UserInputError(
-                f"probe.dataset {self.dataset!r}; allowed: a folder or Hub id; type dataset: org/name"
-            )
 
 
 def build_probe(config: ProbeConfig, pictures: LabelledImages, *, seed: int) -> KNNProbe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,17 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from synclr_hf.data.checks import check_integer
 from synclr_hf.data.parquet_rows import ParquetRows
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.reading import PRETRAINING_COLUMNS, concept_names, content_fingerprint, read_images
 from synclr_hf.data.runs import RUN_FILE, open_run_folder
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.data.settings import settings_from
+from synclr_hf.data.settings import check_types, settings_from
 from synclr_hf.data.shards import write_text
-from synclr_hf.errors import UserInputError, unknown_name
+from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.data import labelled_splits
 from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.models import SynCLRConfig, SynCLRModel
-from synclr_hf.objectives import OBJECTIVES
 from synclr_hf.views import ViewsConfig, ViewsDataset
 
 from .arguments import SynCLRTrainingArguments
@@ -37,6 +35,7 @@ from .checkpoints import last_complete_checkpoint, step_of
 from .checks import check_plan
 from .configuration_pretraining import SynCLRPreTrainingConfig
 from .continuation import TAKEN_OVER, continued_settings, load_initial_weights
+from .entries import check_class_names, check_encoder, check_objectives
 from .lora import ADAPTER_FOLDER, LoraSettings, add_adapters, merge_adapters, save_adapter
 from .modeling_pretraining import SynCLRForPreTraining
 from .probe import KNNProbe, ProbeConfig, build_probe
@@ -63,7 +62,8 @@ class PretrainingConfig:
         student_drop_path_rate: stochastic depth of the student; 0 when left out.
         views: fields of `ViewsConfig`.
         training_arguments: fields of `SynCLRTrainingArguments`.
-        class_names: classes of supervised objectives; the sorted concepts of the images set when left out.
+        class_names: classes of supervised objectives, dropped where there are none; the sorted concepts of the images
+            set when left out.
         initial_weights: folder or Hub id of a saved `SynCLRForPreTraining` to go on from, instead of random weights;
             what is left out above is then as there, see `continued_settings`.
         lora: fields of `LoraSettings`: adapters are trained instead of the encoder's weights, and added to them in the
@@ -79,31 +79,28 @@ class PretrainingConfig:
     streaming: bool = False
     seed: int = 0
     encoder: dict[str, Any] = field(default_factory=dict)
-    objectives: list[dict[str, Any]] | None = None
+    objectives: list[dict[str, Any]] | None = field(default=None, metadata={"example": "[{name: multi_positive}]"})
     student_drop_path_rate: float | None = None
     views: dict[str, Any] = field(default_factory=dict)
     training_arguments: dict[str, Any] = field(default_factory=dict)
-    class_names: list[str] | None = None
-    initial_weights: str | None = None
+    class_names: list[str] | None = field(default=None, metadata={"example": "[bird, cat]"})
+    initial_weights: str | None = field(default=None, metadata={"example": "FOLDER"})
     lora: dict[str, Any] | None = None
     probe: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Find out early, before anything is made, whether the parts fit together."""
         self.output_dir = str(Path(self.output_dir).expanduser())
+        check_types(PretrainingConfig, vars(self), "pretraining")
         self.images = str(Path(self.images).expanduser()) if self.images.startswith("~") else self.images
-        allowed = [field.name for field in fields(SynCLRConfig)]
-        for name in self.encoder:
-            if name not in allowed:
-                raise unknown_name("entry of section 'encoder'", name, allowed, "one of these under `encoder:`")
-        for name in ("patch_size", "num_attention_heads", "hidden_size", "num_hidden_layers"):
-            check_integer(f"{name}:", self.encoder.get(name, getattr(SynCLRConfig, name)), minimum=1, example=4)
+        check_encoder(self.encoder)
+        check_objectives(self.objectives)
+        check_class_names(self.class_names)
         self._take_over()
         self.views_config().check_patch_size(self.encoder.get("patch_size", SynCLRConfig.patch_size))
-        names = [settings.get("name") for settings in self.objectives or [{}]]
-        if self.objectives == [] or len(set(names)) < len(names):
-            raise UserInputError(f"objectives {names}; allowed: each of {', '.join(OBJECTIVES)} once")
         model_config = self.model_config()
+        if "classes" not in model_config.requires:
+            self.class_names = None
         with torch.device("meta"):
             model = SynCLRForPreTraining(model_config)
         arguments = self.trainer_arguments()

@@ -60,11 +60,9 @@ class ViewsConfig:
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         for name in ("global_crop_scale", "local_crop_scale"):
-            least, most = getattr(self, name)
-            if not 0 < least <= most <= 1:
-                raise UserInputError(
-                    f"{name} {[least, most]}: allowed: 0 < least <= most <= 1; type {name}: [0.32, 1.0]"
-                )
+            scale = getattr(self, name)
+            if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+                raise UserInputError(f"{name} {scale}: allowed: 0 < least <= most <= 1; type {name}: [0.32, 1.0]")
         for name in (f for f in self.__dataclass_fields__ if f.endswith(("probability", "fraction", "share"))):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserInputError(f"{name} {getattr(self, name)}: allowed: 0 to 1; type {name}: 0.5")

@@ -102,6 +102,44 @@ def test_mistakes_are_one_line(continue_here, minute_run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("entry", "parts"),
+    [
+        ("objectives=[multi_positive]", ["objectives ['multi_positive']", "a list", "type objectives: [{name: "]),
+        ("objectives=[{weight: 1}]", ["objectives", "[None]", "`name`", "type objectives: [{name: "]),
+        ("objectives=5", ["objectives 5", "a list", "type objectives: [{name: "]),
+        ("objectives={}", ["objectives {}", "a list", "type objectives: [{name: "]),
+        ("lora.target=5", ["target 5", "a text or a list", "type target: "]),
+        ("lora.target=[]", ["target []", "one or more of q_proj", "type target: [q_proj, v_proj]"]),
+        ("training_arguments=5", ["training_arguments 5", "entries of the form", "type training_arguments: "]),
+        ("views=5", ["views 5", "entries of the form", "type views: "]),
+    ],
+)
+def test_entries_of_a_wrong_type_are_one_line(synclr_here, minute_run, tmp_path, entry, parts):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"pretraining": dict([_nested(entry)])}))
+    options = ("--from", minute_run, "--dataset", minute_run / "images", "--output-dir", tmp_path / "out")
+    for typed in ([f"pretraining.{entry}"], ["--config", tmp_path / "recipe.yaml"]):
+        line = refused(synclr_here("continue", *options, *typed))
+        for part in parts:
+            assert part in line
+    assert not (tmp_path / "out").exists()
+
+
+def _nested(entry):
+    """Return name and value of an entry as they stand in a recipe."""
+    path, _, value = entry.partition("=")
+    name, _, inner = path.partition(".")
+    value = yaml.safe_load(value)
+    return name, {inner: value} if inner else value
+
+
+def test_a_rank_does_not_hide_adapters_of_a_wrong_type(continue_here, tmp_path):
+    for value in ("3", "[]", "''"):
+        line = refused(continue_here("--lora-rank", "2", f"pretraining.lora={value}"))
+        assert "section 'pretraining': lora " in line and "entries of the form" in line and "type lora: " in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_dataset_without_the_columns(synclr_here, minute_run, tmp_path):
     options = ("--from", minute_run, "--dataset", minute_run / "captions", "--output-dir", tmp_path / "out")
     assert "holds captions, not images" in refused(synclr_here("continue", *options))

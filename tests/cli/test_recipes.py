@@ -114,3 +114,42 @@ def test_a_recipe_that_extends_itself_or_nothing_is_one_line(tmp_path):
     ):
         with pytest.raises(UserInputError, match=message):
             load_recipe(str(tmp_path / f"{name}.yaml"))
+
+
+def test_an_empty_section_says_nothing(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: toyworld\ncaptions:\npretraining:\n  views:\n")
+    recipe, base = load_recipe(str(tmp_path / "mine.yaml")), load_recipe("toyworld")
+    assert recipe.captions == base.captions and recipe.pretraining == base.pretraining
+    (tmp_path / "alone.yaml").write_text("captions:\npretraining:\n  views:\n")
+    recipe = load_recipe(str(tmp_path / "alone.yaml"), ["pretraining.encoder=", ON_A_CPU])
+    assert recipe.captions == {} and pretraining_config(recipe).views == pretraining_config(recipe).encoder == {}
+
+
+def test_a_cycle_is_found_in_any_spelling(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.yaml").write_text("extends: ./sub/../a.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: sub/c.yaml\n")
+    (tmp_path / "sub" / "c.yaml").write_text("extends: ../b.yaml\n")
+    for name in ("a.yaml", "b.yaml"):
+        with pytest.raises(UserInputError, match="extends itself.*leave one out"):
+            load_recipe(str(tmp_path / name))
+
+
+def test_a_path_is_looked_for_beside_the_recipe_and_a_name_in_the_package(tmp_path, monkeypatch):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "base").write_text("seed: 5\n")
+    (tmp_path / "toyworld").write_text("seed: 6\n")
+    for name, base, seed in (("a", "parts/base", 5), ("b", "./toyworld", 6), ("c", "toyworld", 0)):
+        (tmp_path / f"{name}.yaml").write_text(f"extends: {base}\n")
+        for place in (tmp_path, tmp_path / "parts"):
+            monkeypatch.chdir(place)
+            assert load_recipe(str(tmp_path / f"{name}.yaml")).seed == seed
+    (tmp_path / "d.yaml").write_text("extends: [toyworld]\n")
+    with pytest.raises(UserInputError, match=r"extends \['toyworld'\]; allowed: .* type extends: "):
+        load_recipe(str(tmp_path / "d.yaml"))
+
+
+def test_classes_are_kept_only_where_an_objective_needs_them():
+    names = "pretraining.class_names=[bird, cat]"
+    assert pretraining_config(load_recipe("supcon", [ON_A_CPU, names])).class_names == ["bird", "cat"]
+    assert pretraining_config(load_recipe("toyworld", [ON_A_CPU, names])).class_names is None

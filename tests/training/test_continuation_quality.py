@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from synclr_hf.captions.stage import CaptionsConfig, write_captions
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "continuation.py"
 
 
@@ -34,3 +36,11 @@ def test_continuing_keeps_what_the_encoder_knows_and_losing_the_heads_costs_more
     drop, without_heads = (statistics.mean(row[name] for row in rows) for name in ("drop", "drop_without_heads"))
     assert drop < 1
     assert without_heads > drop
+
+
+def test_other_options_in_a_used_folder_are_one_line(tmp_path):
+    write_captions(CaptionsConfig(output_dir=str(tmp_path / "0" / "captions"), num_captions=3), workers=1)
+    done = subprocess.run([sys.executable, SCRIPT, "--output-dir", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("synclr: error:") and "another configuration" in line and "rows 3 there" in line

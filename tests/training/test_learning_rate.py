@@ -77,7 +77,7 @@ def test_a_resumed_run_keeps_the_rate_of_the_rule(dataset, tmp_path):
     ("changes", "message"),
     [
         ({"learning_rate": "fast"}, "learning_rate: fast cannot be used; .* type learning_rate: 0.001"),
-        ({"learning_rate": 0}, "learning_rate: 0.0 cannot be used; allowed: a number, greater than 0"),
+        ({"learning_rate": 0}, "learning_rate: 0 cannot be used; allowed: a number, greater than 0"),
         ({"base_learning_rate": -1}, "base_learning_rate: -1 cannot be used"),
     ],
 )

@@ -85,8 +85,11 @@ def test_without_the_entry_nothing_is_probed(images, tmp_path):
     [
         ({"training": {"eval_strategy": "steps"}}, "eval_strategy steps needs labelled pictures.*type probe:"),
         ({"probe": {"pictures": 3}}, "unknown entry of section 'probe' 'pictures'"),
-        ({"probe": {"dataset": 3}}, "probe.dataset 3; allowed: a folder or Hub id"),
-        ({"probe": 7}, "section 'probe' is 7; allowed: entries"),
+        (
+            {"probe": {"dataset": 3}},
+            "section 'probe': dataset 3 cannot be used; allowed: a text; type dataset: org/name",
+        ),
+        ({"probe": 7}, "probe 7 cannot be used; allowed: entries"),
         ({"training": {"per_device_train_batch_size": 1}}, "one caption an optimizer step"),
     ],
 )

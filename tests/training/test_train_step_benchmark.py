@@ -26,3 +26,9 @@ def test_the_documented_line_in_miniature(tmp_path):
     assert found["images_per_second"] == pytest.approx(4 / step["median"])
     assert 0.5 < found["peak_memory_gib"] < 8
     assert found["settings"]["dtype"] == "float32" and found["machine"]["threads"] >= 1
+
+
+def test_one_step_has_no_quartiles():
+    done = subprocess.run([sys.executable, str(SCRIPT), "--steps", "1"], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "--steps 1: quartiles need 2 steps or more; type --steps 2" in done.stderr.splitlines()[-1]
