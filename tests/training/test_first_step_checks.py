@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from test_trainer import arguments
-from tiny_pretraining import OBJECTIVES, Changed, build_model, replaced
+from tiny_pretraining import OBJECTIVES, Changed, arguments, build_model, replaced
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.training import SynCLRTrainer
@@ -25,7 +24,9 @@ def without(*keys):
 @pytest.mark.parametrize("key", ["caption_ids", "image_ids", "view_ids", "bool_masked_pos"])
 @pytest.mark.parametrize("steps", [1, 2])
 def test_missing_keys_are_named_with_those_found(dataset, tmp_path, key, steps):
-    with pytest.raises(UserInputError, match=rf"the batch lacks {key}; found: .*pixel_values.*type train_dataset=") as e:
+    with pytest.raises(
+        UserInputError, match=rf"the batch lacks {key}; found: .*pixel_values.*type train_dataset="
+    ) as e:
         trained(Changed(dataset, without(key)), tmp_path, gradient_accumulation_steps=steps)
     assert key not in str(e.value).partition("found:")[2].partition(";")[0]
 
