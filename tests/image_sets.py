@@ -16,11 +16,16 @@ from synclr_hf.data.writing import RunPlan, write_run
 CONCEPTS = ("mug", "hat", "bell")
 
 
-def encoded(seed, size=40):
-    """A JPEG of smooth colours."""
+def picture(seed, size=40):
+    """Smooth colours."""
     pixels = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC)
+
+
+def encoded(seed, size=40):
+    """A picture as a JPEG."""
     file = io.BytesIO()
-    Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC).save(file, "JPEG", quality=95)
+    picture(seed, size).save(file, "JPEG", quality=95)
     return {"bytes": file.getvalue(), "path": None}
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_trainer import arguments
-from tiny_pretraining import build_model
+from tiny_pretraining import arguments, build_model
 
 from synclr_hf.objectives.ibot import sinkhorn_knopp
 from synclr_hf.training import SynCLRTrainer

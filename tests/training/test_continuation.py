@@ -6,8 +6,16 @@ from dataclasses import fields
 
 import pytest
 import torch
-from tiny_images import write_images
-from tiny_pretraining import ENCODER, OBJECTIVES, build_model
+from image_sets import write_images
+from tiny_pretraining import (
+    ENCODER,
+    OBJECTIVES,
+    STAGE_ARGUMENTS,
+    VIEWS,
+    assert_equal_tensors,
+    build_model,
+    continued,
+)
 from transformers import PreTrainedConfig
 
 from synclr_hf.errors import UserInputError
@@ -23,30 +31,17 @@ from synclr_hf.training.continuation import (
 from synclr_hf.training.sources import find_source
 from synclr_hf.training.stage import PretrainingConfig, initial_model, pretrain
 
-VIEWS = {"global_crop_size": 32, "local_crop_size": 16, "num_local_crops": 2}
-TRAINING = {
-    "max_steps": 5,
-    "per_device_train_batch_size": 4,
-    "learning_rate": 1e-3,
-    "logging_steps": 1,
-    "save_steps": 2,
-    "save_total_limit": 4,
-    "ema_decay": 0.9,
-    "disable_tqdm": True,
-    "use_cpu": True,
-}
-
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    return str(write_images(tmp_path_factory.mktemp("images")))
+    return str(write_images(tmp_path_factory.mktemp("images") / "images", rows=12, images=4))
 
 
 @pytest.fixture(scope="module")
 def first(images, tmp_path_factory):
     """A finished training from random weights: the folder of a run with `pretraining/` in it."""
     folder = tmp_path_factory.mktemp("first") / "run"
-    settings = {"encoder": ENCODER, "objectives": OBJECTIVES, "views": VIEWS, "training_arguments": TRAINING}
+    settings = {"encoder": ENCODER, "objectives": OBJECTIVES, "views": VIEWS, "training_arguments": STAGE_ARGUMENTS}
     pretrain(PretrainingConfig(output_dir=str(folder / "pretraining"), images=images, **settings))
     return folder
 
@@ -63,33 +58,16 @@ def trained(tmp_path):
     return tmp_path / "trained"
 
 
-def continued(source, images, folder, **settings):
-    training = {**TRAINING, "max_steps": 4, **settings.pop("training_arguments", {})}
-    return PretrainingConfig(
-        output_dir=str(folder),
-        images=str(images),
-        initial_weights=str(source),
-        training_arguments=training,
-        **settings,
-    )
-
-
-def assert_equal(mine, theirs):
-    assert mine.keys() == theirs.keys()
-    for name, tensor in mine.items():
-        assert torch.equal(tensor, theirs[name]), name
-
-
 def test_the_start_is_the_saved_model_bit_for_bit(trained, tmp_path):
     saved = SynCLRForPreTraining.from_pretrained(trained)
     assert not torch.equal(saved.student.norm.bias, saved.synclr.norm.bias)
     start = initial_model(continued(trained, "none", tmp_path / "out"))
-    assert_equal(start.state_dict(), saved.state_dict())
+    assert_equal_tensors(start.state_dict(), saved.state_dict())
     learns = {name for name, parameter in start.named_parameters() if parameter.requires_grad}
     assert learns == {name for name, parameter in build_model().named_parameters() if parameter.requires_grad}
     start.save_pretrained(tmp_path / "again")
-    assert_equal(SynCLRForPreTraining.from_pretrained(tmp_path / "again").state_dict(), saved.state_dict())
-    assert_equal(SynCLRModel.from_pretrained(tmp_path / "again").state_dict(), saved.synclr.state_dict())
+    assert_equal_tensors(SynCLRForPreTraining.from_pretrained(tmp_path / "again").state_dict(), saved.state_dict())
+    assert_equal_tensors(SynCLRModel.from_pretrained(tmp_path / "again").state_dict(), saved.synclr.state_dict())
 
 
 def test_weights_of_half_precision_are_trained_in_float32(trained, tmp_path):
@@ -224,7 +202,7 @@ def test_the_default_learning_rate():
 def test_what_is_published_of_a_run_tells_no_place():
     configuration = {
         "views": VIEWS,
-        "training_arguments": {**TRAINING, "hub_token": "secret"},
+        "training_arguments": {**STAGE_ARGUMENTS, "hub_token": "secret"},
         "images_fingerprint": "x",
     }
     told = published_configuration(configuration)
@@ -246,7 +224,7 @@ def test_a_killed_continuation_goes_on_exactly_and_from_the_same_weights_only(fi
     moved = shutil.copytree(first / "pretraining", tmp_path / "moved")  # the same weights at another place
     pretrain(continued(moved, images, killed))
     weights = [SynCLRForPreTraining.from_pretrained(folder).state_dict() for folder in (whole, killed)]
-    assert_equal(*weights)
+    assert_equal_tensors(*weights)
     start = SynCLRForPreTraining.from_pretrained(first / "pretraining").state_dict()
     assert not torch.equal(start["synclr.norm.bias"], weights[0]["synclr.norm.bias"])
     (killed / "history.json").unlink()
@@ -259,7 +237,9 @@ def test_killed_between_the_last_checkpoint_and_the_end(first, images, tmp_path)
     before = SynCLRForPreTraining.from_pretrained(whole).state_dict()
     for name in ("history.json", "model.safetensors"):
         (whole / name).unlink()
-    assert_equal(SynCLRForPreTraining.from_pretrained(pretrain(continued(first, images, whole))).state_dict(), before)
+    assert_equal_tensors(
+        SynCLRForPreTraining.from_pretrained(pretrain(continued(first, images, whole))).state_dict(), before
+    )
 
 
 def test_the_schedule_starts_anew(first, images, tmp_path):

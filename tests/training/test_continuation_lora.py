@@ -4,12 +4,10 @@ import shutil
 
 import pytest
 import torch
+from image_sets import write_images
 from peft import PeftModel
 from safetensors import safe_open
-from test_continuation import assert_equal, continued
-from test_modeling_pretraining import batch_of
-from tiny_images import write_images
-from tiny_pretraining import build_model
+from tiny_pretraining import assert_equal_tensors, batch_of, build_model, continued
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.models import SynCLRModel
@@ -22,7 +20,7 @@ LORA = {"rank": 4}
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    return str(write_images(tmp_path_factory.mktemp("images")))
+    return str(write_images(tmp_path_factory.mktemp("images") / "images", rows=12, images=4))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +66,7 @@ def test_the_start_is_the_saved_model_and_the_same_seed_draws_the_same_adapters(
     for encoder in ("student", "synclr"):
         wanted = getattr(saved, encoder)(pixels).pooler_output
         torch.testing.assert_close(getattr(model, encoder)(pixels).pooler_output, wanted)
-    assert_equal(model.state_dict(), adapted(trained).state_dict())
+    assert_equal_tensors(model.state_dict(), adapted(trained).state_dict())
     drawn = [p for name, p in model.student.named_parameters() if "lora_A" in name]
     assert all(p.abs().sum() > 0 for p in drawn) and not torch.equal(drawn[0], drawn[1])
 
@@ -135,14 +133,14 @@ def test_a_killed_training_of_adapters_goes_on_exactly(finished, trained, images
         (killed / name).unlink()
     shutil.rmtree(killed / "adapter")
     pretrain(continued(trained, images, killed, lora=LORA))
-    assert_equal(*(SynCLRForPreTraining.from_pretrained(folder).state_dict() for folder in (killed, finished)))
+    assert_equal_tensors(*(SynCLRForPreTraining.from_pretrained(folder).state_dict() for folder in (killed, finished)))
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         assert (killed / "adapter" / name).read_bytes() == (finished / "adapter" / name).read_bytes()
 
 
 def test_a_finished_training_of_adapters_can_be_continued_and_its_checkpoint_cannot(finished):
     model = initial_model(continued(finished, "none", "out"))
-    assert_equal(model.state_dict(), SynCLRForPreTraining.from_pretrained(finished).state_dict())
+    assert_equal_tensors(model.state_dict(), SynCLRForPreTraining.from_pretrained(finished).state_dict())
     with pytest.raises(UserInputError, match="a checkpoint of a training with adapters cannot be continued"):
         initial_model(continued(finished / "checkpoint-2", "none", "out"))
 

@@ -5,24 +5,12 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_trainer import arguments
-from tiny_pretraining import build_model
+from tiny_pretraining import Spoil, arguments, build_model
 from transformers import TrainerCallback
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.training import SynCLRTrainer, last_complete_checkpoint
 from synclr_hf.training.finite import FiniteGuard, all_finite
-
-
-class Spoil(TrainerCallback):
-    """Does something to the model before the forward pass of one step."""
-
-    def __init__(self, step, action):
-        self.step, self.action = step, action
-
-    def on_step_begin(self, args, state, control, model, **kwargs):
-        if state.global_step == self.step - 1:
-            self.action(model)
 
 
 @torch.no_grad()

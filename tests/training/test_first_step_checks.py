@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from test_trainer import arguments
-from tiny_pretraining import OBJECTIVES, Changed, build_model, replaced
+from tiny_pretraining import OBJECTIVES, Changed, arguments, build_model, replaced
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.training import SynCLRTrainer

@@ -4,8 +4,7 @@ import json
 
 import pytest
 import torch
-from test_trainer import arguments
-from tiny_pretraining import build_model
+from tiny_pretraining import arguments, assert_equal_weights, build_model
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.training import SynCLRTrainer, SynCLRTrainingArguments
@@ -69,8 +68,7 @@ def test_a_resumed_run_keeps_the_rate_of_the_rule(dataset, tmp_path):
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
     rates = [[e["learning_rate"] for e in t.state.log_history if "loss" in e] for t in (whole, resumed)]
     assert rates[0] == rates[1] and len(rates[0]) == 4
-    for mine, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
+    assert_equal_weights(resumed, whole)
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,11 @@
 
 import pytest
 import torch
-from tiny_pretraining import build_model
+from tiny_pretraining import assert_equal_tensors, batch_of, build_model
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.models import SynCLRModel
 from synclr_hf.training import SynCLRForPreTraining
-from synclr_hf.views import augment, collate_views
-
-
-def batch_of(dataset, captions=4):
-    batch = collate_views([dataset[(0, i)] for i in range(captions)])
-    del batch["unreadable_rows"]
-    batch["pixel_values"] = augment(batch["pixel_values"], batch.pop("aug_params"))
-    batch["local_pixel_values"] = augment(batch["local_pixel_values"], batch.pop("local_aug_params"))
-    return batch
 
 
 def test_loss_is_the_weighted_sum_of_its_parts(dataset):
@@ -77,12 +68,10 @@ def test_saved_whole_and_read_by_the_encoder(model, tmp_path):
     model.save_pretrained(tmp_path)
     loaded = SynCLRForPreTraining.from_pretrained(tmp_path)
     assert loaded.config.objectives == model.config.objectives
-    for (name, mine), theirs in zip(model.state_dict().items(), loaded.state_dict().values(), strict=True):
-        assert torch.equal(mine, theirs), name
+    assert_equal_tensors(model.state_dict(), loaded.state_dict())
     encoder, info = SynCLRModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
-    for mine, theirs in zip(model.synclr.parameters(), encoder.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
+    assert_equal_tensors(model.synclr.state_dict(), encoder.state_dict())
 
 
 def test_without_masks_there_is_no_mask_token(dataset):

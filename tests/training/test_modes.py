@@ -1,11 +1,11 @@
 """bf16, checkpointing, compilation, stochastic depth, clipping: against the plain run, and each resumes exactly."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_accumulation import gradients
-from test_trainer import arguments
-from tiny_pretraining import build_model
+from tiny_pretraining import arguments, assert_equal_weights, build_dataset, build_model, first_gradients, losses
 from torch._dynamo.utils import counters
 from transformers import TrainerCallback
 
@@ -31,18 +31,9 @@ def trained(dataset, folder, resume=None, drop=0.0, **changes):
     return trainer
 
 
-def losses(trainer):
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-
-
-def assert_equal_weights(one, other):
-    for (name, mine), theirs in zip(one.model.state_dict().items(), other.model.state_dict().values(), strict=True):
-        assert torch.equal(mine, theirs), name
-
-
-@pytest.fixture
-def plain(dataset, tmp_path):
-    return trained(dataset, tmp_path / "plain")
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return trained(build_dataset(), tmp_path_factory.mktemp("plain"))
 
 
 def test_bf16_is_close_to_float32(dataset, tmp_path, plain):
@@ -75,7 +66,8 @@ def test_a_compiled_model_is_close_and_saved_under_its_own_names(dataset, tmp_pa
     compiled = trained(dataset, tmp_path / "compiled", **COMPILED)
     assert 0 < counters["frames"]["ok"] < 40
     assert losses(compiled) == pytest.approx(losses(plain), rel=1e-4)
-    saved = [set(load_file(tmp_path / name / "checkpoint-4" / "model.safetensors")) for name in ("plain", "compiled")]
+    folders = [Path(trainer.args.output_dir) / "checkpoint-4" for trainer in (plain, compiled)]
+    saved = [set(load_file(folder / "model.safetensors")) for folder in folders]
     assert saved[0] == saved[1] and not any("_orig_mod" in name for name in saved[1])
 
 
@@ -133,9 +125,9 @@ def test_accumulated_batches_run_the_teacher_in_bf16_as_well(dataset, tmp_path, 
 
     monkeypatch.setattr(build_model().__class__, "teacher_features", watched)
     settings = {"bf16": True, "per_device_train_batch_size": 12}
-    whole, told = gradients(dataset, tmp_path / "whole", **settings)
+    whole, told = first_gradients(dataset, tmp_path / "whole", **settings)
     settings |= {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 4}
-    parts, told_in_parts = gradients(dataset, tmp_path / "parts", **settings)
+    parts, told_in_parts = first_gradients(dataset, tmp_path / "parts", **settings)
     assert seen == [True] * 5
     assert told_in_parts["loss"] == pytest.approx(told["loss"], rel=2e-3)
     largest = max(gradient.abs().max() for gradient in whole.values())

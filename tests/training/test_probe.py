@@ -3,30 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from test_trainer import arguments
-from tiny_pretraining import build_model
-from torch import distributed, multiprocessing
+from tiny_pretraining import arguments, assert_equal_tensors, assert_equal_weights, build_model, probe_pictures
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.features import extract_features
 from synclr_hf.evaluation.knn import knn
-from synclr_hf.evaluation.labelled_images import labelled_pictures
 from synclr_hf.training import KNNProbe, SynCLRTrainer
 from synclr_hf.training.probe import ProbeConfig, build_probe, knn_top1
 
 
-def pictures(count=60, unreadable=()):
-    rng = np.random.default_rng(0)
-    labels = [place % 3 for place in range(count)]
-    shades = [rng.integers(0, 120, (40, 40, 3), dtype=np.uint8) + np.uint8(45 * label) for label in labels]
-    images = [b"no picture" if place in unreadable else Image.fromarray(s) for place, s in enumerate(shades)]
-    return labelled_pictures(images, labels, ["a", "b", "c"], groups=[place // 2 for place in range(count)])
-
-
 @pytest.fixture
 def probe():
-    return build_probe(ProbeConfig(train_pictures=30, test_pictures=15), pictures(unreadable=(4, 9)), seed=0)
+    return build_probe(ProbeConfig(train_pictures=30, test_pictures=15), probe_pictures(unreadable=(4, 9)), seed=0)
 
 
 def trainer_of(dataset, folder, probe, model=None, **changes):
@@ -75,10 +63,7 @@ def test_the_probe_changes_nothing_in_the_training(dataset, tmp_path, probe):
     with_probe.train()
     without = trainer_of(dataset, tmp_path / "without", None)
     without.train()
-    for (name, mine), theirs in zip(
-        with_probe.model.state_dict().items(), without.model.state_dict().values(), strict=True
-    ):
-        assert torch.equal(mine, theirs), name
+    assert_equal_weights(with_probe, without)
     model = with_probe.model.train()
     with_probe.evaluate()
     assert model.student.training and model.student.layers[1].training and not model.synclr.training
@@ -97,8 +82,7 @@ def test_the_best_checkpoint_is_kept_and_loaded(dataset, tmp_path, probe, monkey
     assert trainer.state.best_metric == 0.9 and trainer.state.best_model_checkpoint.endswith("checkpoint-4")
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-4"]
     best = type(trainer.model).from_pretrained(tmp_path / "checkpoint-4")
-    for mine, theirs in zip(trainer.model.parameters(), best.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
+    assert_equal_tensors(trainer.model.state_dict(), best.state_dict())
 
 
 def test_only_the_best_are_saved(dataset, tmp_path, probe):
@@ -119,34 +103,10 @@ def test_what_is_no_probe_is_refused_before_training(dataset, tmp_path):
 
 
 def test_pictures_that_leave_nothing_to_classify_are_refused():
-    alone = pictures(3)
+    alone = probe_pictures(3)
     with pytest.raises(UserInputError, match="probe: the 3 pictures have one of each class"):
         build_probe(ProbeConfig(), alone, seed=0)
     with pytest.raises(UserInputError, match="probe: none of the 3 pictures can be read"):
-        knn_top1({"a": build_model().synclr}, KNNProbe(pictures(3, unreadable=range(3)), alone))
+        knn_top1({"a": build_model().synclr}, KNNProbe(probe_pictures(3, unreadable=range(3)), alone))
     with pytest.raises(UserInputError, match="probe.test_pictures: 0 cannot be used"):
         ProbeConfig(test_pictures=0)
-
-
-def share(rank, port, results):
-    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    probe = build_probe(ProbeConfig(train_pictures=29, test_pictures=15), pictures(unreadable=(4, 9)), seed=0)
-    model = build_model()
-    results.put((rank, knn_top1({"teacher": model.synclr, "student": model.student}, probe)))
-    distributed.destroy_process_group()
-
-
-def test_two_processes_share_the_pictures_and_agree(free_port):
-    context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
-    processes = [context.Process(target=share, args=(rank, free_port, results)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
-    found = dict(results.get() for _ in processes)
-    probe = build_probe(ProbeConfig(train_pictures=29, test_pictures=15), pictures(unreadable=(4, 9)), seed=0)
-    model = build_model()
-    alone = knn_top1({"teacher": model.synclr, "student": model.student}, probe)
-    assert found == {0: alone, 1: alone}

@@ -1,4 +1,4 @@
-"""Two processes on CPU (gloo): the numbers of one, exact resume, the line of the README, a death that ends the job."""
+"""Two processes on CPU (gloo): the numbers of one, the lines of the README, a death that ends the job, resume."""
 
 import json
 import re
@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from image_sets import write_images
 from packaging import version
-from real_runs import ROOT, WATCHED_RUN, python, run, write_images, write_recipe
+from real_runs import ROOT, WATCHED_RUN, python, run, write_recipe
 from safetensors.torch import load_file
+from tiny_pretraining import assert_equal_tensors
 
 BIN = Path(sys.executable).parent
 TORCHRUN = [BIN / "torchrun", "--standalone", "--nproc-per-node", "2"]
+LAUNCH = [BIN / "accelerate", "launch"]
 USE_CPU = "pretraining.training_arguments.use_cpu=true"
 PARTS = ("contrastive_global", "contrastive_local", "ibot", "teacher_temperature")
 KEPT_STEPS = (1, 3)
@@ -22,7 +25,7 @@ KEPT_STEPS = (1, 3)
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp("images") / "images", 24)
+    return write_images(tmp_path_factory.mktemp("images") / "images", rows=24, rows_per_shard=12, images=4)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +99,7 @@ def test_the_documented_line_starts_two_processes_and_writes_once(images, cache,
     recipe = write_recipe(tmp_path / "recipe.yaml", {"max_steps": 4, "save_steps": 2, "use_cpu": False})
     folder = tmp_path / "run"
     options = ["--config", recipe, "--images", images, "--output-dir", folder]
-    launcher = [BIN / "accelerate", "launch", *line.split(), "--main_process_port", "0"]
+    launcher = [*LAUNCH, *line.split(), "--main_process_port", "0"]
     done = run([*launcher, ROOT / "scripts/pretrain.py", *options, USE_CPU], cache)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [entry["step"] for entry in history(folder)] == [1, 2, 3, 4]
@@ -107,6 +110,20 @@ def test_the_documented_line_starts_two_processes_and_writes_once(images, cache,
     model = {"config.json", "model.safetensors", "training_args.bin"}
     expected = {"checkpoint-2", "checkpoint-4", "history.json", "run.json", *model}
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == expected
+
+
+def test_a_continuation_under_a_launcher(images, cache, whole, tmp_path):
+    assert "`accelerate launch scripts/continue.py ...`" in (ROOT / "README.md").read_text()
+    options = ["--from", whole, "--dataset", images, "--output-dir", tmp_path / "run"]
+    script = [ROOT / "scripts/continue.py", *options, "pretraining.training_arguments.max_steps=1", USE_CPU]
+    done = run([*LAUNCH, "--cpu", "--num_processes", "1", *script], cache)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"continuing {whole}: " in done.stdout
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["initial_weights"] == str(whole)
+    start, end = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path / "run"))
+    moved = sum(not torch.equal(end[name], tensor) for name, tensor in start.items())
+    assert start.keys() == end.keys() and moved > 10
+    assert all((end[name] - tensor).abs().max() < 0.01 for name, tensor in start.items()), "not drawn anew"
 
 
 SAVED_RUNS = {"max_steps": 7, "save_steps": 3, "per_device_train_batch_size": 4, "save_total_limit": 3}
@@ -125,18 +142,24 @@ def test_the_trainer_s_state_waits_for_every_process(straight):
     assert {"rng_state_0.pth", "rng_state_1.pth", "optimizer.pt"} < set(before)
 
 
+@pytest.fixture(scope="module")
+def killed(train):
+    """Two processes one of which was killed after step 5; with when the job ended."""
+    return train(TORCHRUN, {"kill_at_step": 5, "rank": 1}, fails=True, **SAVED_RUNS), time.time()
+
+
+def test_a_process_that_dies_ends_the_job(killed):
+    folder, ended = killed
+    assert ended - float((folder.parent / "died-1").read_text()) < 30
+    assert not (folder / "history.json").exists()
+
+
 @pytest.mark.skipif(
     version.parse(transformers.__version__) < version.parse("5.18"),
     reason="transformers 5.17 cannot load the optimizer of several CPU processes ('tagged with cpu:0')",
 )
-def test_a_process_that_dies_ends_the_job_and_the_next_one_goes_on_exactly(train, straight):
-    killed = train(TORCHRUN, {"kill_at_step": 5, "rank": 1}, fails=True, **SAVED_RUNS)
-    ended = time.time()
-    assert ended - float((killed.parent / "died-1").read_text()) < 30
-    assert not (killed / "history.json").exists()
-    train(TORCHRUN, again=killed, **SAVED_RUNS)
-    assert (killed.parent / "starts.txt").read_text().split() == ["0", "3"]
-    assert [entry["loss"] for entry in history(killed)] == [entry["loss"] for entry in history(straight)]
-    mine, theirs = (load_file(folder / "model.safetensors") for folder in (killed, straight))
-    for name, weight in theirs.items():
-        assert torch.equal(mine[name], weight), name
+def test_after_a_death_the_next_job_goes_on_exactly(train, straight, killed):
+    folder = train(TORCHRUN, again=killed[0], **SAVED_RUNS)
+    assert (folder.parent / "starts.txt").read_text().split() == ["0", "3"]
+    assert [entry["loss"] for entry in history(folder)] == [entry["loss"] for entry in history(straight)]
+    assert_equal_tensors(*(load_file(run / "model.safetensors") for run in (folder, straight)))

@@ -2,30 +2,15 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
-from tiny_pretraining import build_model
+from tiny_pretraining import arguments, assert_equal_weights, build_dataset, build_model, losses
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.training import SynCLRTrainer, SynCLRTrainingArguments, last_complete_checkpoint
+from synclr_hf.training import SynCLRTrainer, last_complete_checkpoint
 from synclr_hf.training.schedules import cosine
-
-
-def arguments(folder, **changes):
-    settings = {
-        "output_dir": str(folder),
-        "per_device_train_batch_size": 4,
-        "max_steps": 7,
-        "learning_rate": 1e-3,
-        "logging_steps": 1,
-        "save_steps": 4,
-        "seed": 0,
-        "report_to": "none",
-        "use_cpu": True,
-        "disable_tqdm": True,
-    }
-    return SynCLRTrainingArguments(**{**settings, **changes})
 
 
 def trained(dataset, folder, resume=None, **changes):
@@ -34,9 +19,9 @@ def trained(dataset, folder, resume=None, **changes):
     return trainer
 
 
-@pytest.fixture
-def whole(dataset, tmp_path):
-    return trained(dataset, tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return trained(build_dataset(), tmp_path_factory.mktemp("whole"))
 
 
 def test_every_part_of_the_loss_and_every_schedule_is_logged(whole):
@@ -61,21 +46,14 @@ def test_every_parameter_moved_and_the_teacher_by_its_average_only(dataset, tmp_
 
 def test_a_resumed_run_equals_the_uninterrupted_one(dataset, tmp_path, whole):
     """Stopped at step 4 of 7; an epoch has 3 steps, so both epochs and views must go on where they were."""
-    checkpoint = last_complete_checkpoint(tmp_path / "whole")
-    checkpoint = checkpoint.with_name("checkpoint-4")
-    resumed = trained(dataset, tmp_path / "resumed", resume=str(checkpoint))
-    for (name, mine), theirs in zip(
-        resumed.model.state_dict().items(), whole.model.state_dict().values(), strict=True
-    ):
-        assert torch.equal(mine, theirs), name
-    losses = [[e["loss"] for e in t.state.log_history if "loss" in e] for t in (whole, resumed)]
-    assert losses[0] == losses[1]
+    checkpoint = Path(whole.args.output_dir) / "checkpoint-4"
+    resumed = trained(dataset, tmp_path, resume=str(checkpoint))
+    assert_equal_weights(resumed, whole)
+    assert losses(resumed) == losses(whole)
 
 
 def test_worker_processes_do_not_change_the_training(dataset, tmp_path, whole):
-    other = trained(dataset, tmp_path / "workers", dataloader_num_workers=2)
-    losses = [[e["loss"] for e in t.state.log_history if "loss" in e] for t in (whole, other)]
-    assert losses[0] == losses[1]
+    assert losses(trained(dataset, tmp_path, dataloader_num_workers=2)) == losses(whole)
 
 
 def test_tokens_positions_norms_and_biases_do_not_decay(whole):

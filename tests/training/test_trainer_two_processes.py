@@ -7,15 +7,12 @@ import tempfile
 
 import pytest
 import torch
-from test_finite import Spoil
-from test_probe import pictures
-from test_trainer import arguments
-from tiny_pretraining import Changed, build_dataset, build_model, replaced
+from tiny_pretraining import Changed, Spoil, arguments, build_dataset, build_model, probe_pictures, replaced
 from torch import multiprocessing
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.training import SynCLRTrainer
-from synclr_hf.training.probe import ProbeConfig, build_probe
+from synclr_hf.training.probe import ProbeConfig, build_probe, knn_top1
 
 
 def trained(folder, dataset, callbacks=(), **changes):
@@ -24,7 +21,7 @@ def trained(folder, dataset, callbacks=(), **changes):
         model=build_model(),
         args=arguments(folder, **settings),
         train_dataset=dataset,
-        eval_dataset=build_probe(ProbeConfig(), pictures(), seed=0),
+        eval_dataset=build_probe(ProbeConfig(), probe_pictures(), seed=0),
         callbacks=list(callbacks),
     )
     try:
@@ -32,6 +29,14 @@ def trained(folder, dataset, callbacks=(), **changes):
     except UserInputError as error:
         return str(error)
     return [entry for entry in trainer.state.log_history if "loss" in entry or "eval_knn_top1" in entry]
+
+
+def probed():
+    """The accuracies of an encoder on pictures that do not fall into two equal parts, some of them unreadable."""
+    settings = ProbeConfig(train_pictures=29, test_pictures=15)
+    model = build_model()
+    probe = build_probe(settings, probe_pictures(unreadable=(4, 9)), seed=0)
+    return knn_top1({"teacher": model.synclr, "student": model.student}, probe)
 
 
 def run(rank, port, folder, results):
@@ -55,6 +60,7 @@ def run(rank, port, folder, results):
         ),
         "spoiled": trained(f"{folder}/spoiled", dataset, [Spoil(3, spoil)], logging_steps=4, max_steps=6),
         "one caption": trained(f"{folder}/one", one_caption, learning_rate=1e-3),
+        "probe": probed(),
     }
     results.put((rank, found))
     torch.distributed.destroy_process_group()
@@ -102,3 +108,7 @@ def test_a_number_of_one_process_ends_both_with_its_name(found):
 def test_one_caption_over_both_ends_both(found):
     for rank in range(2):
         assert "all 16 crops of the step belong to caption 5" in found[rank]["one caption"]
+
+
+def test_both_share_the_pictures_of_the_probe_and_agree(found):
+    assert found[0]["probe"] == found[1]["probe"] == probed()

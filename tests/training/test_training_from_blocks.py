@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 from image_sets import write_images
-from tiny_pretraining import ENCODER, OBJECTIVES, build_model
+from tiny_pretraining import ENCODER, OBJECTIVES, arguments, assert_equal_weights, build_model, losses
 
 from synclr_hf.data.parquet_rows import ParquetRows
 from synclr_hf.errors import UserInputError
-from synclr_hf.training import SynCLRTrainer, SynCLRTrainingArguments
+from synclr_hf.training import SynCLRTrainer
 from synclr_hf.training.stage import PretrainingConfig, pretrain
 from synclr_hf.views import BlockSampler, ViewsConfig, ViewsDataset
 
@@ -23,49 +23,32 @@ def folder(tmp_path_factory):
 
 
 def trained(images, output, workers, resume=None):
-    arguments = SynCLRTrainingArguments(
-        output_dir=str(output),
-        per_device_train_batch_size=4,
-        max_steps=6,
-        save_steps=3,
-        logging_steps=1,
-        dataloader_num_workers=workers,
-        report_to="none",
-        use_cpu=True,
-        disable_tqdm=True,
-    )
+    settings = {"max_steps": 6, "save_steps": 3, "dataloader_num_workers": workers}
     dataset = ViewsDataset(ParquetRows(images), ViewsConfig(**VIEWS), patch_size=8, seed=0)
-    trainer = SynCLRTrainer(model=build_model(), args=arguments, train_dataset=dataset)
+    trainer = SynCLRTrainer(model=build_model(), args=arguments(output, **settings), train_dataset=dataset)
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_three_steps_and_a_resume_equal_six_steps(folder, tmp_path, workers):
+@pytest.mark.parametrize(("workers", "lanes", "rows"), [(0, 1, 20), (2, 2, 16)])
+def test_three_steps_and_a_resume_equal_six_steps(folder, tmp_path, workers, lanes, rows):
     whole = trained(folder, tmp_path / "whole", workers)
     resumed = trained(folder, tmp_path / "resumed", workers, resume=str(tmp_path / "whole/checkpoint-3"))
-    assert isinstance(resumed._get_train_sampler(), BlockSampler)
-    for (name, mine), theirs in zip(
-        resumed.model.state_dict().items(), whole.model.state_dict().values(), strict=True
-    ):
-        assert torch.equal(mine, theirs), name
-    losses = [[entry["loss"] for entry in t.state.log_history if "loss" in entry] for t in (whole, resumed)]
-    assert losses[0] == losses[1] and len(losses[0]) == 6
+    sampler = resumed._get_train_sampler()
+    assert isinstance(sampler, BlockSampler)
+    assert (sampler.lanes, sampler.batch_size, len(sampler)) == (lanes, 4, rows), "the lanes are the workers"
+    assert_equal_weights(resumed, whole)
+    assert losses(resumed) == losses(whole) and len(losses(whole)) == 6
     start = build_model().state_dict()
     assert not torch.equal(
         whole.model.state_dict()["student.embeddings.cls_token"], start["student.embeddings.cls_token"]
     )
 
 
-def test_the_lanes_are_the_workers(folder, tmp_path):
-    samplers = [trained(folder, tmp_path / str(w), w)._get_train_sampler() for w in (0, 2)]
-    assert [(sampler.lanes, sampler.batch_size, len(sampler)) for sampler in samplers] == [(1, 4, 20), (2, 4, 16)]
-
-
 def config(images, output, **changes):
-    arguments = {"max_steps": 2, "per_device_train_batch_size": 4, "use_cpu": True, "disable_tqdm": True}
+    training = {"max_steps": 2, "per_device_train_batch_size": 4, "use_cpu": True, "disable_tqdm": True}
     encoder = {name: value for name, value in ENCODER.items() if name != "image_size"}
-    settings = {"encoder": encoder, "objectives": OBJECTIVES, "views": VIEWS, "training_arguments": arguments}
+    settings = {"encoder": encoder, "objectives": OBJECTIVES, "views": VIEWS, "training_arguments": training}
     return PretrainingConfig(**{"output_dir": str(output), "images": str(images), **settings, **changes})
 
 

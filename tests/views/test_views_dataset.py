@@ -1,11 +1,11 @@
 """Rows to crops to batches: layout, repeatability, masks, ids, one-line errors."""
 
-import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from image_sets import encoded
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -17,16 +17,9 @@ from synclr_hf.views.photometric import SIGMA, SOLARIZE
 CONFIG = ViewsConfig(global_crop_size=32, local_crop_size=16, num_local_crops=3)
 
 
-def encoded(seed, size=48):
-    pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=95)
-    return {"bytes": buffer.getvalue(), "path": None}
-
-
 @pytest.fixture
 def rows():
-    return [{"caption_id": 100 + i, "images": [encoded(4 * i + k) for k in range(4)]} for i in range(5)]
+    return [{"caption_id": 100 + i, "images": [encoded(4 * i + k, 48) for k in range(4)]} for i in range(5)]
 
 
 def test_layout_of_an_item(rows):
