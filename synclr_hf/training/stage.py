@@ -104,6 +104,13 @@ class PretrainingConfig:
         with torch.device("meta"):
             model = SynCLRForPreTraining(model_config)
         arguments = self.trainer_arguments()
+        # YAML takes `1e-3` for a text; what is recorded, and what a continuation computes with, is the number.
+        self.training_arguments = {
+            name: getattr(arguments, name)
+            if isinstance(value, str) and _is_number(getattr(arguments, name))
+            else value
+            for name, value in self.training_arguments.items()
+        }
         check_plan(model, arguments)
         if arguments.eval_strategy != IntervalStrategy.NO and self.probe_config() is None:
             raise UserInputError(
@@ -179,9 +186,12 @@ def pretrain(config: PretrainingConfig, *, probe_pictures: LabelledImages | None
     folder = Path(config.output_dir)
     config, rows = read_rows(config)
     arguments = config.trainer_arguments()
+    views = config.views_config()
+    if "local" not in config.model_config().requires:
+        views = replace(views, num_local_crops=0)  # nobody would look at them
     dataset = ViewsDataset(
         rows,
-        config.views_config(),
+        views,
         patch_size=config.model_config().encoder_config.patch_size,
         seed=config.seed,
         class_names=config.class_names,
@@ -251,10 +261,15 @@ def read_rows(config: PretrainingConfig) -> tuple[PretrainingConfig, Any]:
     return config, rows
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _fingerprint(config: PretrainingConfig, rows: Any) -> str:
     if config.streaming:
         return rows.fingerprint
-    return content_fingerprint(config.images) if (Path(config.images) / RUN_FILE).is_file() else config.images
+    # datasets' own is made of the commit of a Hub data set, of names, sizes and times of other files
+    return content_fingerprint(config.images) if (Path(config.images) / RUN_FILE).is_file() else rows._fingerprint
 
 
 def _check_batch(config: PretrainingConfig, arguments: SynCLRTrainingArguments, dataset: ViewsDataset) -> None:

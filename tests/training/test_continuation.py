@@ -199,6 +199,11 @@ def test_the_default_learning_rate():
     assert default_arguments({"initial_weights_fingerprint": "ab"}, history)["learning_rate"] == 2e-3
 
 
+def test_a_rate_that_yaml_takes_for_a_text_is_recorded_as_a_number():
+    config = PretrainingConfig(output_dir="unused", images="unused", training_arguments={"learning_rate": "1e-3"})
+    assert config.training_arguments == {"learning_rate": 1e-3}
+
+
 def test_what_is_published_of_a_run_tells_no_place():
     configuration = {
         "views": VIEWS,
