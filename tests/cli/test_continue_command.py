@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -73,19 +71,6 @@ def test_with_adapters(continue_here, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert configuration(tmp_path / "out")["lora"] == {"rank": 2}
     assert json.loads((tmp_path / "out" / "adapter" / "adapter_config.json").read_text())["r"] == 2
-
-
-def test_under_a_launcher(minute_run, environment, tmp_path):
-    """The entry of a recipe is the same continuation as the command."""
-    script = RECIPE.parents[2] / "scripts" / "pretrain.py"
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", script]
-    entries = [f"pretraining.initial_weights={minute_run}", *SHORT]
-    options = ["--config", RECIPE, "--images", minute_run / "images", "--output-dir", tmp_path / "out"]
-    done = subprocess.run(
-        list(map(str, [*launch, *options, *entries])), env=environment, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads((tmp_path / "out" / "run.json").read_text())["initial_weights"] == str(minute_run)
 
 
 def test_mistakes_are_one_line(continue_here, minute_run, tmp_path):

@@ -71,7 +71,7 @@ def whole(train):
     return train(python(), {"keep": KEPT_STEPS}, **EQUAL_RUNS, per_device_train_batch_size=12)
 
 
-@pytest.mark.parametrize(("batch_size", "accumulated"), [(6, 1), (3, 2)])
+@pytest.mark.parametrize(("batch_size", "accumulated"), [pytest.param(6, 1, marks=pytest.mark.slow), (3, 2)])
 def test_two_processes_equal_one(train, whole, batch_size, accumulated):
     halves = train(
         TORCHRUN,

@@ -61,8 +61,9 @@ def probe_pictures(count=60, unreadable=()):
     """Labelled pictures of three classes, two pictures a caption; those of `unreadable` are no pictures."""
     rng = np.random.default_rng(0)
     labels = [place % 3 for place in range(count)]
-    shades = [rng.integers(0, 120, (40, 40, 3), dtype=np.uint8) + np.uint8(45 * label) for label in labels]
-    images = [b"no picture" if place in unreadable else Image.fromarray(s) for place, s in enumerate(shades)]
+    shades = rng.integers(0, 60, count) + 20 * np.array(labels)  # they overlap, so that some are taken for others
+    noisy = [rng.integers(0, 120, (40, 40, 3), dtype=np.uint8) + np.uint8(shade) for shade in shades]
+    images = [b"no picture" if place in unreadable else Image.fromarray(n) for place, n in enumerate(noisy)]
     return labelled_pictures(images, labels, ["a", "b", "c"], groups=[place // 2 for place in range(count)])
 
 
