@@ -102,7 +102,7 @@ def test_a_number_of_one_process_ends_both_with_its_name(found):
     for rank in range(2):
         message = found[rank]["spoiled"]
         assert message.startswith("contrastive_global: not finite at optimizer step 3; training stopped"), message
-        assert "checkpoint-2 with learning_rate:" in message
+        assert "checkpoint-2 --dataset ... --output-dir ... with learning_rate:" in message
 
 
 def test_one_caption_over_both_ends_both(found):
