@@ -191,7 +191,8 @@ def main(arguments: Sequence[str]) -> None:
         "--equal", choices=("compute", "steps"), default="compute", help="what all rows have in common"
     )
     parser.add_argument("--images", help="folder or Hub id of an images set (default: the recipe makes one)")
-    parser.add_argument("--eval-dataset", help="labelled pictures: folder or Hub id (default: held-out pictures)")
+    labelled = "labelled pictures: folder or Hub id (default: held-out pictures; needed with --images)"
+    parser.add_argument("--eval-dataset", help=labelled)
     parser.add_argument("overrides", nargs="*", metavar="section.entry=value", help="entries of the recipe to change")
     options = parser.parse_intermixed_args(arguments)
     seeds, names = _seeds(options.seeds), [name.strip() for name in options.rows.split(",") if name.strip()]

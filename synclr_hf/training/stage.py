@@ -142,6 +142,11 @@ class PretrainingConfig:
         """Return the arguments of the Trainer."""
         fixed = {"output_dir": self.output_dir, "seed": self.seed}
         entries = {"report_to": "none", "save_total_limit": 2, **self.training_arguments, **fixed}
+        if entries.get("load_best_model_at_end") and self.probe is None:
+            raise UserInputError(
+                "load_best_model_at_end needs labelled pictures to choose by; allowed: with an entry `probe`; "
+                "type probe: {dataset: folder-or-hub-id} under `pretraining:`"
+            )
         if self.probe is not None:
             entries = {"eval_strategy": "steps", "eval_steps": entries.get("save_steps", 500), **entries}
         return settings_from(SynCLRTrainingArguments, entries, "training_arguments")

@@ -92,6 +92,8 @@ class SynCLRTrainer(Trainer):
         self._alarm: CollapseAlarm | None = None
         self._first_step_checked = False
         self._tell(self._rate_line)
+        if checkpoint := kwargs.get("resume_from_checkpoint"):
+            self._tell(f"going on from {checkpoint}")
         if self.args.process_index:  # the Trainer seeds all processes alike; each drops paths of its own
             torch.manual_seed(seed_for(self.args.seed, "process", self.args.process_index) % 2**32)
         try:
@@ -242,6 +244,8 @@ class SynCLRTrainer(Trainer):
         model = self._bare_model
         found = knn_top1({"knn_top1": model.synclr, "knn_top1_student": model.student}, probe)
         metrics = {f"{metric_key_prefix}_{name}": accuracy for name, accuracy in found.items()}
+        teacher, student = found.values()
+        self._tell(f"kNN top-1 at step {self.state.global_step}: teacher {teacher:.1%}, student {student:.1%}")
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

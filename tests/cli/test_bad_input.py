@@ -27,6 +27,10 @@ def refused(done):
         ("pretraining.encoder.patch_size=7", ["size 32", "patch_size 7", "multiples of 7"]),
         ("pretraining.encoder.hidden_size=33", ["hidden_size 33", "num_attention_heads 2"]),
         ("pretraining.objectives=[{name: dino}]", ["unknown objective 'dino'", "multi_positive, ibot"]),
+        (
+            "pretraining.training_arguments.load_best_model_at_end=true",
+            ["load_best_model_at_end", "type probe: {dataset"],
+        ),
         ("pretraining.training_arguments.ema_decay=3", ["ema_decay 3", "0 to 1"]),
         ("pretraining.training_arguments.max_step=3", ["unknown entry", "'max_step'", "did you mean 'max_steps'"]),
         ("evaluation.datasets=[no/where/at/all]", ["no/where/at/all"]),

@@ -1,5 +1,7 @@
 """The live kNN probe: numbers of the evaluation, nothing changed in the training, a checkpoint chosen by it."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -46,7 +48,7 @@ def test_the_sides_keep_captions_whole_and_classes_even(probe):
     assert set(np.bincount(probe.test.labels)) == {5}
 
 
-def test_logged_and_told_to_callbacks_on_time(dataset, tmp_path, probe):
+def test_logged_and_told_to_callbacks_on_time(dataset, tmp_path, probe, capsys):
     trainer = trainer_of(dataset, tmp_path, probe)
     trainer.train()
     told = [entry for entry in trainer.state.log_history if "eval_knn_top1" in entry]
@@ -55,6 +57,8 @@ def test_logged_and_told_to_callbacks_on_time(dataset, tmp_path, probe):
     again = trainer.evaluate(metric_key_prefix="test")
     for name in ("knn_top1", "knn_top1_student"):
         assert again[f"test_{name}"] == told[-1][f"eval_{name}"]
+    steps = re.findall(r"kNN top-1 at step (\d+): teacher [\d.]+%, student [\d.]+%", capsys.readouterr().err)
+    assert steps == ["2", "4", "6", "6"], "the last one was asked for"
 
 
 def test_the_probe_changes_nothing_in_the_training(dataset, tmp_path, probe):

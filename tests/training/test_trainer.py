@@ -44,10 +44,11 @@ def test_every_parameter_moved_and_the_teacher_by_its_average_only(dataset, tmp_
         torch.testing.assert_close(teacher, student_start[name] + 0.1 * (student - student_start[name]))
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one(dataset, tmp_path, whole):
+def test_a_resumed_run_equals_the_uninterrupted_one(dataset, tmp_path, whole, capsys):
     """Stopped at step 4 of 7; an epoch has 3 steps, so both epochs and views must go on where they were."""
     checkpoint = Path(whole.args.output_dir) / "checkpoint-4"
     resumed = trained(dataset, tmp_path, resume=str(checkpoint))
+    assert f"going on from {checkpoint}\n" in capsys.readouterr().err
     assert_equal_weights(resumed, whole)
     assert losses(resumed) == losses(whole)
 
