@@ -104,7 +104,10 @@ def _entries(name: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any]:
         )
     if _is_path(base):
         base = str(Path(name).parent / base)
-    return _merged(_entries(base, (*extended_by, one)), entries)
+    try:
+        return _merged(_entries(base, (*extended_by, one)), entries)
+    except UserInputError as error:
+        raise UserInputError(f"recipe '{name}' extends '{base}': {error}") from error
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

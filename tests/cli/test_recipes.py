@@ -109,7 +109,7 @@ def test_a_recipe_that_extends_itself_or_nothing_is_one_line(tmp_path):
         (tmp_path / f"{name}.yaml").write_text(f"extends: {base}\n")
     for name, message in (
         ("a", "extends itself"),
-        ("c", "nothing.yaml' cannot be read"),
+        ("c", "c.yaml' extends '.*nothing.yaml': recipe .*nothing.yaml' cannot be read"),
         ("d", "did you mean 'toyworld'"),
     ):
         with pytest.raises(UserInputError, match=message):
