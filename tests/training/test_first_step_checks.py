@@ -47,7 +47,8 @@ def test_one_caption_everywhere_is_refused(dataset, tmp_path, batch, steps, crop
 
 def test_captions_that_meet_in_the_window_only_are_enough(dataset, tmp_path):
     """One caption a batch, but others in the other batches of the optimizer step."""
-    trained(dataset, tmp_path, per_device_train_batch_size=1, gradient_accumulation_steps=2)
+    trainer = trained(dataset, tmp_path, per_device_train_batch_size=1, gradient_accumulation_steps=2)
+    assert trainer.state.global_step == 1
 
 
 def test_no_positives_are_refused(dataset, tmp_path):
@@ -60,7 +61,8 @@ def test_no_positives_are_refused(dataset, tmp_path):
 
 def test_without_a_contrast_ids_do_not_matter(dataset, tmp_path):
     own = Changed(dataset, replaced("caption_ids", lambda item: item["view_ids"]))
-    trained(own, tmp_path, OBJECTIVES[1:], per_device_train_batch_size=1)
+    trainer = trained(own, tmp_path, OBJECTIVES[1:], per_device_train_batch_size=1)
+    assert trainer.state.log_history[0]["ibot"] > 0
 
 
 def test_one_caption_an_optimizer_step_is_refused_before_training(dataset, tmp_path):
@@ -86,7 +88,12 @@ def test_accumulation_without_a_teacher_is_refused_with_the_reason(dataset, tmp_
 def test_supervised_classification_may_accumulate(dataset, tmp_path):
     classes = Changed(dataset, replaced("class_ids", lambda item: item["caption_ids"] % 3))
     objective = [{"name": "cross_entropy", "num_classes": 3}]
-    trained(classes, tmp_path, objective, per_device_train_batch_size=1, gradient_accumulation_steps=2)
+    accumulated = trained(
+        classes, tmp_path / "parts", objective, per_device_train_batch_size=1, gradient_accumulation_steps=4
+    )
+    whole = trained(classes, tmp_path / "whole", objective, per_device_train_batch_size=4)
+    told = [trainer.state.log_history[0]["cross_entropy"] for trainer in (accumulated, whole)]
+    assert told[0] == pytest.approx(told[1], rel=1e-5)
 
 
 def test_without_a_teacher_the_encoder_is_the_student_itself(dataset, tmp_path):
