@@ -38,7 +38,7 @@ class PictureRows:
     def load(self):
         pass
 
-    def make(self, task, counts, report):
+    def make(self, task, tally, report):
         for number in range(task.first_row, task.first_row + task.num_rows):
             pictures = [encoded(number * self.images + k) for k in range(self.images)]
             if number in self.broken:

@@ -21,6 +21,7 @@ from synclr_hf.data.checks import check_integer, check_number
 from synclr_hf.data.schemas import caption_features
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import Row, ShardTask
+from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import Report
 from synclr_hf.data.writing import RunPlan, command_line, write_run
 from synclr_hf.errors import UserInputError
@@ -148,7 +149,7 @@ class CaptionMaker:
         self._model = self.back_end.load()
         self._mixture = ConceptMixture(self.concepts)
 
-    def make(self, task: ShardTask, counts: Counter[str], report: Report) -> Iterator[Row]:
+    def make(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[Row]:
         """Yield the shard's rows in order of their slots.
 
         All slots are drawn once, then those that were rejected once more, and so on; so a duplicate is always found
@@ -169,16 +170,16 @@ class CaptionMaker:
                     if reason is None:
                         seen.add(filters.normalized(caption))
                         rows[slot.caption_id] = self._row(slot, caption)
-                        counts["no_background_list"] += slot.wanted.without_list
+                        tally.counts["no_background_list"] += slot.wanted.without_list
                     else:
                         rejected[reason] += 1
                         left.append(slot.caption_id)
                 report(len(rows) - kept)
-            counts.update(rejected)
+            tally.counts.update(rejected)
             pending, attempt = left, attempt + 1
             if pending and attempt == MAX_ATTEMPTS:
                 raise _give_up(self.config, rejected)
-        counts += Counter()  # drop zeros
+        tally.counts += Counter()  # drop zeros
         yield from (rows[caption_id] for caption_id in sorted(rows))
 
     def _draw(self, caption_id: int, attempt: int) -> _Slot:

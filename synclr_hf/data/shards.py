@@ -6,11 +6,14 @@ import errno
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from synclr_hf.data.tally import Tally
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +25,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 DATA_FOLDER = "data"
 NOTES_FOLDER = "shards"
+REJECTS_FOLDER = "rejects"
 TEMPORARY_SUFFIX = ".tmp"
 ROWS_PER_GROUP = 256
 """Rows of a parquet row group; they are the only ones held in memory while a shard is written."""
@@ -53,12 +57,20 @@ class ShardNote:
         rows: number of rows.
         sha256: checksum of the file, in hexadecimal.
         counts: how many draws were rejected, by reason.
+        concepts: rejected draws by concept.
+        cost: what it took; see `Tally`.
     """
 
     file: str
     rows: int
     sha256: str
     counts: dict[str, int]
+    concepts: dict[str, int] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+
+    def tally(self) -> Tally:
+        """Return the counts, to be added to those of other shards."""
+        return Tally(Counter(self.counts), Counter(self.concepts), Counter(self.cost))
 
 
 def shard_file(index: int) -> str:
@@ -71,7 +83,12 @@ def note_file(index: int) -> str:
     return f"{NOTES_FOLDER}/{index:05d}.json"
 
 
-def write_shard(folder: Path, index: int, rows: Iterable[Row], schema: pa.Schema, counts: dict[str, int]) -> ShardNote:
+def rejects_file(index: int) -> str:
+    """Return the path of the rejected draws of shard `index` inside a run folder, one JSON object a line."""
+    return f"{REJECTS_FOLDER}/{index:05d}.jsonl"
+
+
+def write_shard(folder: Path, index: int, rows: Iterable[Row], schema: pa.Schema, tally: Tally) -> ShardNote:
     """Write one shard and then its note; a crash at any moment leaves both, the shard alone, or neither.
 
     The same rows give the same bytes (on one version of pyarrow).
@@ -81,7 +98,7 @@ def write_shard(folder: Path, index: int, rows: Iterable[Row], schema: pa.Schema
         index: number of the shard.
         rows: its rows; taken one row group at a time.
         schema: the columns, with the metadata of `datasets`.
-        counts: filled by whoever makes the rows; read once they are all written.
+        tally: filled by whoever makes the rows; read once they are all written. Rejects go to a file of their own.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written; the temporary file is removed.
@@ -90,12 +107,14 @@ def write_shard(folder: Path, index: int, rows: Iterable[Row], schema: pa.Schema
     temporary = target.with_name(f"{target.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         num_rows = _write_parquet(temporary, rows, schema)
-        note = ShardNote(shard_file(index), num_rows, file_checksum(temporary), dict(sorted(counts.items())))
+        told = (dict(sorted(counts.items())) for counts in (tally.counts, tally.concepts, tally.cost))
+        note = ShardNote(shard_file(index), num_rows, file_checksum(temporary), *told)
         os.replace(temporary, target)
         _sync_folder(target.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _write_rejects(folder / rejects_file(index), tally.rejects)
     write_text(folder / note_file(index), json.dumps(asdict(note), indent=1) + "\n")
     return note
 
@@ -104,7 +123,8 @@ def read_note(folder: Path, index: int) -> ShardNote | None:
     """Return the note of shard `index`, or `None` if it is missing or unreadable."""
     try:
         fields = json.loads((folder / note_file(index)).read_text(encoding="utf-8"))
-        return ShardNote(str(fields["file"]), int(fields["rows"]), str(fields["sha256"]), dict(fields["counts"]))
+        told = (dict(fields.get(name, {})) for name in ("counts", "concepts", "cost"))
+        return ShardNote(str(fields["file"]), int(fields["rows"]), str(fields["sha256"]), *told)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -144,9 +164,18 @@ def write_text(path: Path, text: str) -> None:
 
 def remove_temporary_files(folder: Path) -> None:
     """Remove what a killed run left half-written."""
-    for place in (folder, folder / DATA_FOLDER, folder / NOTES_FOLDER):
+    for place in (folder, folder / DATA_FOLDER, folder / NOTES_FOLDER, folder / REJECTS_FOLDER):
         for path in place.glob(f"*{TEMPORARY_SUFFIX}"):
             path.unlink(missing_ok=True)
+
+
+def _write_rejects(path: Path, rejects: list[dict[str, Any]]) -> None:
+    """Write them, or remove those of an earlier attempt at the same shard."""
+    if not rejects:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, "".join(json.dumps(reject, ensure_ascii=False, sort_keys=True) + "\n" for reject in rejects))
 
 
 def _write_parquet(path: Path, rows: Iterable[Row], schema: pa.Schema) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, fields
@@ -23,6 +22,7 @@ from synclr_hf.data.shards import (
     write_shard,
     write_text,
 )
+from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import Report, WorkerDied, do_tasks, usable_cores
 from synclr_hf.errors import UserInputError
 
@@ -40,8 +40,8 @@ class RowMaker(Protocol):
         """Build the back end; called once a process, before the first shard."""
         ...
 
-    def make(self, task: ShardTask, counts: Counter[str], report: Report) -> Iterator[Row]:
-        """Yield the shard's rows in order, count rejected draws by reason, and report units as they get done."""
+    def make(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[Row]:
+        """Yield the shard's rows in order, tally rejected draws and cost, and report units as they get done."""
         ...
 
 
@@ -94,9 +94,9 @@ class _ShardWork:
             self.maker.load()
 
     def do(self, task: ShardTask, report: Report) -> tuple[int, ShardNote]:
-        counts: Counter[str] = Counter()
-        rows = _guarded(self.maker.make(task, counts, report))
-        return task.index, write_shard(self.folder, task.index, rows, self.schema, counts)
+        tally = Tally()
+        rows = _guarded(self.maker.make(task, tally, report))
+        return task.index, write_shard(self.folder, task.index, rows, self.schema, tally)
 
 
 @dataclass
@@ -104,8 +104,11 @@ class _Finished:
     notes: dict[int, ShardNote] = field(default_factory=dict)
 
     @property
-    def counts(self) -> Counter[str]:
-        return sum((Counter(note.counts) for note in self.notes.values()), Counter())
+    def tally(self) -> Tally:
+        whole = Tally()
+        for note in self.notes.values():
+            whole.add(note.tally())
+        return whole
 
 
 def write_run(
@@ -238,7 +241,7 @@ def _make_shards(
 
 def _write_card(plan: RunPlan, finished: _Finished, *, complete: bool) -> None:
     size = sum((plan.folder / note.file).stat().st_size for note in finished.notes.values())
-    text = dataset_card(plan.card, rows=plan.rows, num_bytes=size, counts=finished.counts, complete=complete)
+    text = dataset_card(plan.card, rows=plan.rows, num_bytes=size, counts=finished.tally.counts, complete=complete)
     write_text(plan.folder / "README.md", text)
 
 

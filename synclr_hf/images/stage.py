@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -21,6 +20,7 @@ from synclr_hf.data.runs import RUN_FILE, read_record
 from synclr_hf.data.schemas import image_features
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import Row, ShardTask
+from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import Report
 from synclr_hf.data.writing import RunPlan, command_line, write_run
 from synclr_hf.errors import UserInputError
@@ -150,7 +150,7 @@ class ImageMaker:
         """Load the image generator."""
         self._generator = self.back_end.load()
 
-    def make(self, task: ShardTask, counts: Counter[str], report: Report) -> Iterator[Row]:
+    def make(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[Row]:
         """Yield one row a caption, in order; nothing is rejected."""
         pictures = self._encoded_pictures(task.inputs, report)
         for row in task.inputs:

@@ -31,7 +31,7 @@ class CountingRows:
     def load(self):
         self.loaded_in = os.getpid()
 
-    def make(self, task, counts, report):
+    def make(self, task, tally, report):
         for number in range(task.first_row, task.first_row + task.num_rows):
             if number == self.raise_at:
                 raise self.error(f"row {number} cannot be made")
@@ -39,7 +39,7 @@ class CountingRows:
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.seconds_per_row:
                 time.sleep(self.seconds_per_row)
-            counts["odd"] += number % 2
+            tally.counts["odd"] += number % 2
             report(1)
             text = task.inputs[number - task.first_row]["text"] if task.inputs else f"row {number}"
             size = 5000 if task.index == self.huge_shard else 200

@@ -1,6 +1,5 @@
 import io
 import json
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -23,7 +22,7 @@ class CaptionRows:
     def load(self):
         pass
 
-    def make(self, task, counts: Counter, report):
+    def make(self, task, tally, report):
         for number in range(task.first_row, task.first_row + task.num_rows):
             text = {"caption": f"A {self.word} mug {number}.", "concept": "mug", "source": "test"}
             fields = {"template": "concept", "background": None, "relation": None, "language_model": "none"}
@@ -36,7 +35,7 @@ class ImageRows:
     def load(self):
         pass
 
-    def make(self, task, counts: Counter, report):
+    def make(self, task, tally, report):
         for number in range(task.first_row, task.first_row + task.num_rows):
             pictures = []
             for level in (40, 200):
