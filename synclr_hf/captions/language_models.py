@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
-from synclr_hf.data.back_ends import BackEnd, find_back_end
+from synclr_hf.data.back_ends import BackEnd, find_back_end, load_object
+from synclr_hf.data.checks import check_integer
+from synclr_hf.errors import UserInputError
+
+DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
 class LanguageModel(Protocol):
-    """Completes prompts; the same (prompt, seed) pair gives the same text in the same batch.
+    """Completes prompts; the same call gives the same texts again (toy, transformers on a CPU; servers may differ).
 
     A class may say `parallel_processes = True`: several processes of one machine may then each build it.
     """
 
     name: str
     """Identifier stored in every caption row, e.g. a Hub id with its revision."""
+
+    usage: Counter[str]
+    """`prompt_tokens` and `completion_tokens` so far; a back end that has no tokens has no such attribute."""
 
     def complete(
         self,
@@ -27,32 +36,86 @@ class LanguageModel(Protocol):
         max_new_tokens: int,
         stop: Sequence[str],
     ) -> list[str]:
-        """Return one completion a prompt, in order, without the prompt and cut before the first `stop` string."""
+        """Return one completion a prompt, in order, without the prompt and cut before the first `stop` string.
+
+        Any number of prompts may come in one call; the back end forms its own batches.
+        """
         ...
+
+
+@dataclass(frozen=True)
+class LanguageModelOptions:
+    """How a language model is run; none of it decides what is asked of the model.
+
+    Attributes:
+        batch_size: prompts completed at once: rows of a padded batch, or requests in flight. A back end without
+            batches pays it no heed.
+        dtype: `auto` (bfloat16 on CUDA, float32 elsewhere), `bfloat16`, `float16` or `float32`.
+        device_map: how accelerate spreads one model over devices, e.g. `auto`; `None`: one device.
+        base_url: address of an OpenAI-compatible server, e.g. `http://host:8000/v1`.
+    """
+
+    batch_size: int = 64
+    dtype: str = "auto"
+    device_map: str | None = None
+    base_url: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse options that cannot be used (`UserInputError`)."""
+        check_integer("--batch-size", self.batch_size, minimum=1, example=64)
+        if self.dtype not in DTYPES:
+            raise UserInputError(
+                f"--dtype {self.dtype} cannot be used; allowed: {', '.join(DTYPES)}; type --dtype auto"
+            )
+        if self.base_url is not None and not str(self.base_url).startswith(("http://", "https://")):
+            raise UserInputError(
+                f"--base-url {self.base_url} is no address of a server; type --base-url http://HOST:PORT/v1"
+            )
 
 
 LANGUAGE_MODELS: dict[str, str] = {
     "toy": "synclr_hf.toyworld.language_model:ToyLanguageModel",
     "transformers": "synclr_hf.captions.transformers_model:TransformersLanguageModel",
+    "openai": "synclr_hf.captions.openai_model:OpenAIChatModel",
+    "openai-completions": "synclr_hf.captions.openai_model:OpenAICompletionsModel",
 }
 """Back end name -> import string, so that no room imports the toy world."""
 
+_SERVED = ("openai", "openai-completions")
 
-def find_language_model(spec: str) -> BackEnd:
+
+def find_language_model(spec: str, options: LanguageModelOptions | None = None) -> BackEnd:
     """Find a language model without loading it.
 
     Args:
-        spec: `toy`, `transformers:ORG/NAME`, or just `ORG/NAME` or a folder with a saved model.
+        spec: `toy`; `transformers:ORG/NAME`, or just `ORG/NAME` or a folder with a saved model; `openai:MODEL` for
+            the chat of an OpenAI-compatible server, `openai-completions:MODEL` for a base model there.
+        options: how to run it; default: `LanguageModelOptions()`.
 
     Raises:
-        UserInputError: none of these.
+        UserInputError: none of these, or an option that this back end does not take.
     """
-    return find_back_end(
-        spec, LANGUAGE_MODELS, model_back_end="transformers", what="language model", option="--language-model"
+    back_end = find_back_end(
+        spec,
+        LANGUAGE_MODELS,
+        model_back_end="transformers",
+        what="language model",
+        option="--language-model",
+        served=_SERVED,
     )
+    options = options or LanguageModelOptions()
+    takes = back_end.takes
+    for option in fields(options):
+        if option.name not in (*takes, "batch_size") and getattr(options, option.name) != option.default:
+            raise _not_taken(option.name, getattr(options, option.name), spec)
+    return replace(back_end, options=tuple((name, getattr(options, name)) for name in takes))
 
 
-def create_language_model(spec: str) -> LanguageModel:
-    """Find and load a language model; see `find_language_model`."""
-    model: LanguageModel = find_language_model(spec).load()
-    return model
+def _not_taken(name: str, value: object, spec: str) -> UserInputError:
+    flag = f"--{name.replace('_', '-')}"
+    able = [other for other, path in LANGUAGE_MODELS.items() if name in getattr(load_object(path), "takes", ())]
+    forms = [f"{other}:{'MODEL' if other in _SERVED else 'ORG/NAME'}" for other in able]
+    return UserInputError(
+        f"{flag} is for {' and '.join(forms)}, not for '{spec}'; leave it out, or type --language-model {forms[0]} "
+        f"{flag} {value}"
+    )

@@ -20,9 +20,13 @@ class TransformersLanguageModel:
         UserInputError: it cannot be loaded.
     """
 
+    takes = ("batch_size", "dtype", "device_map")
     parallel_processes = False
+    uses_device = True
 
-    def __init__(self, model_id: str) -> None:
+    def __init__(
+        self, model_id: str, *, batch_size: int = 64, dtype: str = "auto", device_map: str | None = None
+    ) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self._device, dtype = device_and_dtype()

@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -47,10 +48,39 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def do_tasks(work: Work, tasks: Iterable[Any], report: Report, workers: int) -> Iterator[Any]:
+def visible_devices() -> tuple[str, ...]:
+    """Return the CUDA devices of this process as `CUDA_VISIBLE_DEVICES` names them; no context is made on any."""
+    import torch
+
+    return _named_devices(torch.cuda.device_count(), os.environ)
+
+
+def _named_devices(count: int, environment: Mapping[str, str]) -> tuple[str, ...]:
+    named = environment.get("CUDA_VISIBLE_DEVICES")
+    names = [str(number) for number in range(count)] if named is None else [name.strip() for name in named.split(",")]
+    return tuple(names[:count])
+
+
+def share_of_devices(devices: Sequence[str], workers: int, number: int) -> tuple[str, ...]:
+    """Return the devices of process `number` of `workers`: shared out evenly, or one that several have if too few."""
+    if len(devices) < workers:
+        return tuple(devices[number % len(devices) :][:1]) if devices else ()
+    return tuple(devices[number * len(devices) // workers : (number + 1) * len(devices) // workers])
+
+
+def do_tasks(
+    work: Work, tasks: Iterable[Any], report: Report, workers: int, devices: Sequence[str] = ()
+) -> Iterator[Any]:
     """Do all tasks in `workers` processes and yield the results as they come; with one worker, in this process.
 
     A task is taken from `tasks` when a process is free for it. The processes end with this one, however it ends.
+
+    Args:
+        work: what to do.
+        tasks: what to do it with.
+        report: is told the units that get done.
+        workers: number of processes.
+        devices: CUDA devices, see `visible_devices`; each of several processes then sees its share of them only.
 
     Raises:
         WorkerDied: a process ended without a word.
@@ -63,8 +93,9 @@ def do_tasks(work: Work, tasks: Iterable[Any], report: Report, workers: int) -> 
         return
     crew: list[_Worker] = []
     try:
-        for _ in range(workers):
-            crew.append(_start_worker(work))
+        for number in range(workers):
+            with _seeing_only(share_of_devices(devices, workers, number)):
+                crew.append(_start_worker(work))
         yield from _hand_out(crew, iter(tasks), report)
     finally:
         for worker in crew:
@@ -72,6 +103,21 @@ def do_tasks(work: Work, tasks: Iterable[Any], report: Report, workers: int) -> 
         for worker in crew:
             worker.process.join()
             worker.connection.close()
+
+
+@contextmanager
+def _seeing_only(devices: Sequence[str]) -> Iterator[None]:
+    """Let a process that starts meanwhile see these CUDA devices, before anything that it imports can look."""
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if devices:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
+        elif devices:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
 
 
 def _start_worker(work: Work) -> _Worker:

@@ -51,7 +51,7 @@ def test_every_row_can_be_drawn_again_from_its_seed(toy):
         assert (wanted.background, wanted.relation) == (row["background"], row["relation"])
         prompt = build_prompt(wanted, seed_for(row["seed"], "examples"))
         assert first_reason(row["caption"], prompt, row["concept"], set()) is None
-    model = language_models.create_language_model("toy")
+    model = language_models.find_language_model("toy").load()
     sampling = {"temperature": 0.8, "top_p": 0.9, "max_new_tokens": 100, "stop": ("\n",)}
     assert model.complete([prompt.text], seeds=[row["seed"]], **sampling)[0].strip() == row["caption"]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from synclr_hf.captions.language_models import LANGUAGE_MODELS, create_language_model, find_language_model
+from synclr_hf.captions.language_models import LANGUAGE_MODELS, find_language_model
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
 from synclr_hf.errors import UserInputError
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(folder):
-    return create_language_model(f"transformers:{folder}")
+    return find_language_model(f"transformers:{folder}").load()
 
 
 def test_one_completion_a_prompt_without_the_prompt(model):
@@ -77,7 +77,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     for spec in (str(tmp_path / "empty"), "transformers:no-such-org/no-such-model"):
         with pytest.raises(UserInputError, match=r"the language model '.*' cannot be loaded \(.*--language-model toy"):
-            create_language_model(spec)
+            find_language_model(spec).load()
 
 
 def test_a_model_that_writes_no_captions_is_given_up(tmp_path, folder, monkeypatch):
