@@ -4,15 +4,52 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import lru_cache
 
+from synclr_hf.captions.prompt_tokens import TokenCounter
 from synclr_hf.captions.templates import Prompt
+from synclr_hf.captions.unsafe_words import UnsafeWords
+from synclr_hf.captions.words import normalized, stems
+
+REASONS = (
+    "empty",
+    "markup",
+    "refusal",
+    "chatter",
+    "too_short",
+    "too_long",
+    "repeats_prompt",
+    "lacks_concept",
+    "unsafe_word",
+    "duplicate",
+)
+"""In the order in which they are looked for: the first one counts."""
 
 MIN_WORDS = 3
-MAX_WORDS = 60
+MAX_TOKENS = 77
+"""What the text encoder of Stable Diffusion 1.5 and SDXL reads of a prompt, its two special tokens included."""
+
+_SHARE_OF_A_LONG_NAME = 0.6
 _LONGEST_RUN = 4
-_MARKUP = re.compile(r"[<>{}\[\]|\\`*_#~^\t\n\r\x00-\x1f�]|https?:|www\.|&\w+;|->")
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
-_IRREGULAR = {"men": "man", "women": "woman", "children": "child", "mice": "mouse", "geese": "goose", "feet": "foot"}
+_MARKUP = re.compile(r"[<>{}\[\]|\\`*_#~^\t\n\r\x00-\x1f\u2028\u2029�]|https?:|www\.|&\w+;|->")
+_REFUSAL = re.compile(
+    r"^(?:i['’]?m (?:really |very )?sorry|i am (?:really |very )?sorry|sorry,|my apologies|i apologi[sz]e)"
+    r"|^(?:i['’]?m|i am) (?:unable|not able)\b|^i (?:can['’]?t|cannot|can not|won['’]?t|will not) "
+    r"|\bas an? (?:ai|artificial intelligence|large language model|language model)\b|\bai language model\b",
+    re.IGNORECASE,
+)
+_CHATTER = re.compile(
+    r"^(?:sure|certainly|of course|absolutely|okay|ok|great|no problem|got it)\s*[,!.:]"
+    r"|^here(?:['’]s| is| are) (?:a|an|the|one|your|my|some|three|another)(?: \w+)? "
+    r"(?:caption|sentence|description|example|completion)s?\b"
+    r"|^(?:(?:image |possible |new )?caption|description|sentence|answer|output|response|result|completion|assistant|"
+    r"user|human|system|note)s?\s*\d*\s*:"
+    r"|\b(?:let me know if|i hope this helps|hope that helps|feel free to|would you like me|can i help you|"
+    r"is there anything else|happy to help)\b"
+    r"|\b(?:this|the) caption\b|\bin this caption\b",
+    re.IGNORECASE,
+)
 
 
 def empty(caption: str) -> str | None:
@@ -25,28 +62,81 @@ def markup(caption: str) -> str | None:
     return "markup" if _MARKUP.search(caption) else None
 
 
-def length(caption: str) -> str | None:
-    """Return `"too_short"` below `MIN_WORDS` words, `"too_long"` above `MAX_WORDS`."""
-    words = len(caption.split())
-    if words < MIN_WORDS:
-        return "too_short"
-    return "too_long" if words > MAX_WORDS else None
+def chat(caption: str) -> str | None:
+    """Return `"refusal"` or `"chatter"` for what chat models say instead of, or around, a caption."""
+    if _REFUSAL.search(caption):
+        return "refusal"
+    return "chatter" if _CHATTER.search(caption) else None
 
 
 def repeats_prompt(caption: str, prompt: Prompt) -> str | None:
     """Return `"repeats_prompt"` if it says no more than the query, or is the caption of one of the examples."""
-    said = {normalized(prompt.query), *(normalized(example.caption) for example in prompt.examples)}
-    return "repeats_prompt" if normalized(caption) in said else None
+    said = normalized(caption)
+    known = said == _normalized_once(prompt.query) or any(
+        said == _normalized_once(example.caption) for example in prompt.examples
+    )
+    return "repeats_prompt" if known else None
 
 
 def lacks_concept(caption: str, concept: str) -> str | None:
-    """Return `"lacks_concept"` unless every word of the concept is there, in singular or plural, joined or apart."""
-    wanted, given = [_stem(word) for word in _words(concept)], [_stem(word) for word in _words(caption)]
+    """Return `"lacks_concept"` unless the concept is there, in singular or plural, joined or apart.
+
+    A name of one or two words must be there whole; of a longer one, such as `"Acura TL Sedan 2012 car"`, at least
+    60 % of the words.
+    """
+    wanted, given = _stems_once(concept), stems(caption)
+    found = sum(word in given for word in wanted)
+    if found == len(wanted) or (len(wanted) > 2 and found >= _SHARE_OF_A_LONG_NAME * len(wanted)):
+        return None
     joined = "".join(wanted)
     runs = (
         "".join(given[start:end]) for start in range(len(given)) for end in range(start + 1, start + 1 + _LONGEST_RUN)
     )
-    return None if set(wanted) <= set(given) or joined in runs else "lacks_concept"
+    return None if joined in runs else "lacks_concept"
+
+
+@dataclass(frozen=True)
+class CaptionFilters:
+    """All filters with their settings.
+
+    Attributes:
+        count_tokens: tokens of a caption as the image model will read it, special ones included.
+        max_tokens: the most it reads.
+        unsafe: words that no caption may hold.
+    """
+
+    count_tokens: TokenCounter = field(default_factory=TokenCounter)
+    max_tokens: int = MAX_TOKENS
+    unsafe: UnsafeWords = field(default_factory=UnsafeWords)
+
+    def length(self, caption: str) -> str | None:
+        """Return `"too_short"` below `MIN_WORDS` words, `"too_long"` above the tokens that the image model reads."""
+        if len(caption.split()) < MIN_WORDS:
+            return "too_short"
+        return "too_long" if self.count_tokens(caption) > self.max_tokens else None
+
+    def first_reason(self, caption: str, prompt: Prompt, concept: str, seen: Collection[str]) -> str | None:
+        """Return the first reason to drop the caption, `None` if all filters keep it.
+
+        Args:
+            caption: one line, stripped.
+            prompt: what the language model read.
+            concept: name of the concept that the caption is about.
+            seen: the normalized captions of the shard so far.
+
+        Returns:
+            One of `REASONS`, or `None`.
+        """
+        return (
+            empty(caption)
+            or markup(caption)
+            or chat(caption)
+            or self.length(caption)
+            or repeats_prompt(caption, prompt)
+            or lacks_concept(caption, concept)
+            or self.unsafe(caption)
+            or duplicate(caption, seen)
+        )
 
 
 def duplicate(caption: str, seen: Collection[str]) -> str | None:
@@ -54,47 +144,5 @@ def duplicate(caption: str, seen: Collection[str]) -> str | None:
     return "duplicate" if normalized(caption) in seen else None
 
 
-def first_reason(caption: str, prompt: Prompt, concept: str, seen: Collection[str]) -> str | None:
-    """Return the first reason to drop the caption, `None` if all filters keep it.
-
-    Args:
-        caption: one line, stripped.
-        prompt: what the language model read.
-        concept: name of the concept that the caption is about.
-        seen: the normalized captions of the shard so far.
-    """
-    return (
-        empty(caption)
-        or markup(caption)
-        or length(caption)
-        or repeats_prompt(caption, prompt)
-        or lacks_concept(caption, concept)
-        or duplicate(caption, seen)
-    )
-
-
-def normalized(text: str) -> str:
-    """Return the words of a text in lower case, without punctuation."""
-    return " ".join(_words(text))
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
-
-
-def _stem(word: str) -> str:
-    """Cut the ending of an English word: good enough to compare, not to read (knives, knife -> knif)."""
-    word = re.sub(r"['’]s?$", "", word)
-    word = _IRREGULAR.get(word, word)
-    if len(word) > 4 and word.endswith("ies"):
-        return word[:-3] + "y"
-    if len(word) > 4 and word.endswith(("ses", "xes", "zes", "ches", "shes", "oes")):
-        word = word[:-2]
-    elif len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        word = word[:-1]
-    if len(word) > 4 and word.endswith("ed"):
-        word = word[:-2]
-        word = word[:-1] if word[-1] == word[-2] else word
-    if len(word) > 3 and word.endswith("e"):
-        word = word[:-1]
-    return word[:-1] + "f" if word.endswith("v") else word
+_normalized_once = lru_cache(maxsize=4096)(normalized)
+_stems_once = lru_cache(maxsize=65536)(stems)

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from synclr_hf.captions import filters
-from synclr_hf.captions.language_models import LanguageModel, find_language_model
-from synclr_hf.captions.templates import Prompt, build_prompt
+from synclr_hf.captions.filters import MAX_TOKENS, CaptionFilters
+from synclr_hf.captions.language_models import LanguageModelOptions, find_language_model
+from synclr_hf.captions.maker import CaptionMaker, Sampling
+from synclr_hf.captions.prompt_tokens import TokenCounter
+from synclr_hf.captions.templates import load_pools, pools_fingerprint
+from synclr_hf.captions.unsafe_words import UnsafeWords
 from synclr_hf.concepts.banks import load_concepts
 from synclr_hf.concepts.concept import Concept
-from synclr_hf.concepts.mixture import ConceptMixture, ConceptPrompt
-from synclr_hf.data.back_ends import BackEnd
 from synclr_hf.data.cards import CardFacts, model_terms
 from synclr_hf.data.checks import check_integer, check_number
 from synclr_hf.data.schemas import caption_features
-from synclr_hf.data.seeds import seed_for
-from synclr_hf.data.shards import Row, ShardTask
-from synclr_hf.data.tally import Tally
-from synclr_hf.data.workers import Report
 from synclr_hf.data.writing import RunPlan, command_line, write_run
-from synclr_hf.errors import UserInputError
-
-MAX_ATTEMPTS = 50
-"""Draws for one slot before the run gives up: the model does not write captions."""
 
 _COLUMNS = {
     "caption_id": "slot of the row: shard number x rows per shard + place",
@@ -48,34 +41,61 @@ class CaptionsConfig:
 
     Attributes:
         output_dir: folder to write.
-        concepts: name of a concept bank, or path of a `.txt` or `.csv` file.
-        language_model: `toy`, `transformers:ORG/NAME`, `ORG/NAME`, or a folder with a saved model.
-        num_captions: number of captions.
+        concepts: a concept bank or mixture by name, a `.txt`, `.csv` or `.yaml` file, or `hub:ORG/NAME` for the class
+            names of a data set. Default: `synclr`, the paper's mixture (Table 11); for the toy language model, which
+            knows nothing else, `toyworld`.
+        language_model: `toy`, `ORG/NAME` or a folder with a saved model, or `openai:MODEL` for one behind a server.
+        num_captions: number of captions; `1M` stands for a million, `10k` for ten thousand.
+        backgrounds: places where concepts are seen: a folder or Hub id that `synclr backgrounds` wrote, a `.txt` file
+            with one place a line, or the name of a list that ships, e.g. `bird`.
+        examples: folder with in-context examples of your own: concept.txt, scene.txt, texture.txt, background.txt,
+            relation.txt; those that are missing are the ones that ship.
+        unsafe_words: file with one word or phrase a line; captions that hold one are dropped.
+        max_prompt_tokens: longest caption, in tokens of the image model, special ones included.
+        prompt_tokenizer: the image model's tokenizer by Hub id or folder, for exact counts; without it CLIP's count is
+            estimated.
+        keep_rejects: also write the rejected draws with their reasons, `rejects/*.jsonl`.
         rows_per_shard: captions of one shard, the unit of work and of resuming.
         seed: the run's seed; every draw follows from it.
         temperature: of the sampling; 0 is greedy.
         top_p: nucleus of the sampling, in (0, 1].
         max_new_tokens: longest completion.
         batch_size: prompts completed at once.
+        dtype: precision of a local model: auto (bfloat16 on a GPU, float32 elsewhere), bfloat16, float16, float32.
+        device_map: how a local model is spread over devices, e.g. `auto` for one that needs several GPUs.
+        base_url: address of the server of `openai:MODEL`, e.g. `http://localhost:8000/v1`.
     """
 
     output_dir: str
-    concepts: str = "toyworld"
+    concepts: str | None = None
     language_model: str = "toy"
-    num_captions: int = 1000
-    rows_per_shard: int = 256
+    num_captions: int = field(default=1000, metadata={"count": True})
+    backgrounds: str | None = None
+    examples: str | None = None
+    unsafe_words: str | None = None
+    max_prompt_tokens: int = MAX_TOKENS
+    prompt_tokenizer: str | None = None
+    keep_rejects: bool = False
+    rows_per_shard: int = field(default=2048, metadata={"count": True})
     seed: int = 0
     temperature: float = 0.8
     top_p: float = 0.9
     max_new_tokens: int = 100
     batch_size: int = 64
+    dtype: str = "auto"
+    device_map: str | None = None
+    base_url: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be used (`UserInputError`)."""
         self.output_dir = str(self.output_dir)
-        self.concepts = str(self.concepts)
+        for name in ("concepts", "backgrounds", "examples", "unsafe_words", "prompt_tokenizer"):
+            setattr(self, name, None if (value := getattr(self, name)) is None else str(value))
+        if self.concepts is None:
+            self.concepts = "toyworld" if self.language_model == "toy" else "synclr"
         check_integer("--num-captions", self.num_captions, minimum=1, example=1000)
-        check_integer("--rows-per-shard", self.rows_per_shard, minimum=1, example=256)
+        check_integer("--max-prompt-tokens", self.max_prompt_tokens, minimum=8, example=MAX_TOKENS)
+        check_integer("--rows-per-shard", self.rows_per_shard, minimum=1, example=2048)
         check_integer("--seed", self.seed, minimum=0, example=0)
         check_number("--temperature", self.temperature, minimum=0, example=0.8)
         check_number("--top-p", self.top_p, minimum=0, maximum=1, above_minimum=True, example=0.9)
@@ -88,14 +108,25 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None) -> Pat
 
     Args:
         config: what to write.
-        workers: number of processes; `None`: one a usable core for the toy model, one for a model on a device.
+        workers: number of processes; `None`: one a usable core for the toy model, one a GPU for a local model.
 
     Raises:
         UserInputError: a setting, the concepts or the folder cannot be used, or the disk is full.
         KeyboardInterrupt: stopped by the user; the message says what is kept.
     """
-    back_end = find_language_model(config.language_model)
-    concepts = load_concepts(config.concepts)
+    back_end = find_language_model(config.language_model, _options(config))
+    concepts = load_concepts(str(config.concepts))
+    pools = load_pools(config.examples)
+    unsafe = UnsafeWords() if config.unsafe_words is None else UnsafeWords.read(config.unsafe_words)
+    maker = CaptionMaker(
+        concepts=concepts,
+        back_end=back_end,
+        pools=pools,
+        filters=CaptionFilters(TokenCounter(config.prompt_tokenizer), config.max_prompt_tokens, unsafe),
+        sampling=Sampling(config.temperature, config.top_p, config.max_new_tokens),
+        seed=config.seed,
+        keep_rejects=config.keep_rejects,
+    )
     plan = RunPlan(
         folder=Path(config.output_dir).expanduser(),
         stage="captions",
@@ -103,134 +134,58 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None) -> Pat
         rows_per_shard=config.rows_per_shard,
         configuration={
             **{name: value for name, value in asdict(config).items() if name not in _NOT_CONTENTS},
-            "concepts_fingerprint": _fingerprint(concepts),
+            "concepts_fingerprint": _concepts_fingerprint(concepts),
+            "examples_fingerprint": pools_fingerprint(pools),
+            **({} if unsafe == UnsafeWords() else {"unsafe_words_fingerprint": _fingerprint(unsafe.listed())}),
         },
         remarks={"command": command_line("captions", config)},
         card=_card_facts(config),
         unit="caption",
     )
-    maker = CaptionMaker(config, concepts, back_end)
     schema = caption_features().arrow_schema
-    return write_run(plan, schema, maker, workers=workers, parallel=back_end.parallel_processes)
-
-
-_NOT_CONTENTS = ("output_dir", "num_captions", "rows_per_shard")
-"""Settings that `run.json` keeps elsewhere, or that do not decide what the captions say."""
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """One draw for one row."""
-
-    caption_id: int
-    seed: int
-    wanted: ConceptPrompt
-    prompt: Prompt
-
-
-@dataclass
-class CaptionMaker:
-    """Makes the rows of a shard: draws for every slot until the filters keep one.
-
-    Attributes:
-        config: the stage's settings.
-        concepts: the bank.
-        back_end: the language model, not loaded yet.
-    """
-
-    config: CaptionsConfig
-    concepts: tuple[Concept, ...]
-    back_end: BackEnd
-    _model: LanguageModel | None = field(default=None, init=False, repr=False)
-    _mixture: ConceptMixture | None = field(default=None, init=False, repr=False)
-
-    def load(self) -> None:
-        """Load the language model."""
-        self._model = self.back_end.load()
-        self._mixture = ConceptMixture(self.concepts)
-
-    def make(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[Row]:
-        """Yield the shard's rows in order of their slots.
-
-        All slots are drawn once, then those that were rejected once more, and so on; so a duplicate is always found
-        in the same slot, whatever the batch size.
-        """
-        rows: dict[int, Row] = {}
-        seen: set[str] = set()
-        pending = list(range(task.first_row, task.first_row + task.num_rows))
-        attempt = 0
-        while pending:
-            rejected: Counter[str] = Counter()
-            left: list[int] = []
-            for batch in _batches(pending, self.config.batch_size):
-                kept = len(rows)
-                slots = [self._draw(caption_id, attempt) for caption_id in batch]
-                for slot, caption in zip(slots, self._complete(slots), strict=True):
-                    reason = filters.first_reason(caption, slot.prompt, slot.wanted.concept.name, seen)
-                    if reason is None:
-                        seen.add(filters.normalized(caption))
-                        rows[slot.caption_id] = self._row(slot, caption)
-                        tally.counts["no_background_list"] += slot.wanted.without_list
-                    else:
-                        rejected[reason] += 1
-                        left.append(slot.caption_id)
-                report(len(rows) - kept)
-            tally.counts.update(rejected)
-            pending, attempt = left, attempt + 1
-            if pending and attempt == MAX_ATTEMPTS:
-                raise _give_up(self.config, rejected)
-        tally.counts += Counter()  # drop zeros
-        yield from (rows[caption_id] for caption_id in sorted(rows))
-
-    def _draw(self, caption_id: int, attempt: int) -> _Slot:
-        assert self._mixture is not None
-        seed = seed_for(self.config.seed, "caption", caption_id, attempt)
-        wanted = self._mixture.sample(seed_for(seed, "concept"))
-        return _Slot(caption_id, seed, wanted, build_prompt(wanted, seed_for(seed, "examples")))
-
-    def _complete(self, slots: Sequence[_Slot]) -> list[str]:
-        assert self._model is not None
-        completions = self._model.complete(
-            [slot.prompt.text for slot in slots],
-            seeds=[slot.seed for slot in slots],
-            temperature=self.config.temperature,
-            top_p=self.config.top_p,
-            max_new_tokens=self.config.max_new_tokens,
-            stop=("\n",),
-        )
-        return [completion.partition("\n")[0].strip() for completion in completions]
-
-    def _row(self, slot: _Slot, caption: str) -> Row:
-        assert self._model is not None
-        return {
-            "caption_id": slot.caption_id,
-            "caption": caption,
-            "concept": slot.wanted.concept.name,
-            "source": slot.wanted.concept.source,
-            "template": slot.wanted.template,
-            "background": slot.wanted.background,
-            "relation": slot.wanted.relation,
-            "language_model": self._model.name,
-            "seed": slot.seed,
-        }
-
-
-def _batches(items: list[int], size: int) -> Iterator[list[int]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _give_up(config: CaptionsConfig, rejected: Counter[str]) -> UserInputError:
-    reasons = ", ".join(f"{reason} ({count})" for reason, count in rejected.most_common())
-    return UserInputError(
-        f"'{config.language_model}' wrote no caption that the filters keep in {MAX_ATTEMPTS} draws for "
-        f"{rejected.total()} rows; last reasons: {reasons}; type another --language-model or --concepts, "
-        f"or fewer --rows-per-shard if they are duplicates"
+    return write_run(
+        plan,
+        schema,
+        maker,
+        workers=workers,
+        default_workers=back_end.default_workers,
+        devices=back_end.devices,
     )
 
 
-def _fingerprint(concepts: tuple[Concept, ...]) -> str:
-    text = json.dumps([asdict(concept) for concept in concepts], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+_NOT_CONTENTS = (
+    "output_dir",
+    "num_captions",
+    "rows_per_shard",
+    "backgrounds",
+    "examples",
+    "unsafe_words",
+    "keep_rejects",
+    "device_map",
+    "base_url",
+)
+"""Settings that `run.json` keeps elsewhere (files by what they hold), or that do not decide what the captions say."""
+
+
+def _options(config: CaptionsConfig) -> LanguageModelOptions:
+    return LanguageModelOptions(
+        batch_size=config.batch_size, dtype=config.dtype, device_map=config.device_map, base_url=config.base_url
+    )
+
+
+def _fingerprint(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _concepts_fingerprint(concepts: Sequence[Concept]) -> str:
+    """Return a checksum of all concepts; most of them share their list of backgrounds, which is read once."""
+    lists = {id(concept.backgrounds): _fingerprint(concept.backgrounds) for concept in concepts}
+    return _fingerprint(
+        [
+            [concept.name, concept.source, concept.kind, concept.weight, lists[id(concept.backgrounds)]]
+            for concept in concepts
+        ]
+    )
 
 
 def _card_facts(config: CaptionsConfig) -> CardFacts:

@@ -18,6 +18,7 @@ from synclr_hf.data.shards import (
     NOTES_FOLDER,
     ShardNote,
     damage,
+    note_file,
     read_note,
     remove_temporary_files,
     write_text,
@@ -84,25 +85,25 @@ def read_record(folder: Path) -> dict[str, Any]:
     )
 
 
-def finished_shards(folder: Path, rows: int, rows_per_shard: int) -> dict[int, ShardNote]:
-    """Return the notes of the shards that are finished and undamaged; every damaged one is named on standard error.
+def finished_shards(folder: Path, rows: int, rows_per_shard: int) -> Iterator[tuple[int, ShardNote]]:
+    """Yield number and note of the shards that are finished and undamaged; a damaged one is named on standard error.
 
     A shard without a note was never finished (the note is written last), so nothing is said about it.
     """
     num_shards = shard_count(rows, rows_per_shard)
-    candidates = {index: note for index in range(num_shards) if (note := read_note(folder, index)) is not None}
+    candidates = [index for index in range(num_shards) if (folder / note_file(index)).exists()]
     if not candidates:
-        return {}
-    good = {}
+        return
     with Progress("checking finished shards", total=len(candidates), unit="shard") as bar:
-        for index, note in candidates.items():
-            problem = damage(folder, note, min(rows_per_shard, rows - index * rows_per_shard))
-            if problem is None:
-                good[index] = note
-            else:
-                bar.message(f"{folder / note.file}: {problem}; making it again")
+        for index in candidates:
+            note = read_note(folder, index)
+            if note is not None:
+                problem = damage(folder, note, min(rows_per_shard, rows - index * rows_per_shard))
+                if problem is None:
+                    yield index, note
+                else:
+                    bar.message(f"{folder / note.file}: {problem}; making it again")
             bar.update()
-    return good
 
 
 def shard_count(rows: int, rows_per_shard: int) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,7 +23,7 @@ from synclr_hf.data.shards import (
     write_text,
 )
 from synclr_hf.data.tally import Tally
-from synclr_hf.data.workers import Report, WorkerDied, do_tasks, usable_cores
+from synclr_hf.data.workers import Report, WorkerDied, do_tasks
 from synclr_hf.errors import UserInputError
 
 if TYPE_CHECKING:
@@ -102,13 +102,12 @@ class _ShardWork:
 @dataclass
 class _Finished:
     notes: dict[int, ShardNote] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
 
-    @property
-    def tally(self) -> Tally:
-        whole = Tally()
-        for note in self.notes.values():
-            whole.add(note.tally())
-        return whole
+    def add(self, index: int, note: ShardNote) -> None:
+        """Add up the counts and keep the rest: a run may have very many shards."""
+        self.tally.add(note.tally())
+        self.notes[index] = replace(note, counts={}, concepts={}, cost={})
 
 
 def write_run(
@@ -118,7 +117,8 @@ def write_run(
     *,
     inputs: Callable[[range], tuple[Row, ...]] | None = None,
     workers: int | None = None,
-    parallel: bool = False,
+    default_workers: int = 1,
+    devices: Sequence[str] = (),
 ) -> Path:
     """Make every shard that is not finished yet, and the card; a run that is complete is only checked.
 
@@ -127,8 +127,9 @@ def write_run(
         schema: columns of the rows, with the metadata of `datasets`.
         maker: makes the rows.
         inputs: gives the rows of the stage before for a range of rows; read when a process is free for them.
-        workers: number of processes; `None`: one a usable core if `parallel`, else one.
-        parallel: whether several processes may each load the maker's back end by default.
+        workers: number of processes; `None`: `default_workers`.
+        default_workers: what suits the maker's back end.
+        devices: CUDA devices that several processes share out; see `do_tasks`.
 
     Returns:
         The run folder.
@@ -137,20 +138,21 @@ def write_run(
         UserInputError: the folder cannot be used, the disk is full, or a process died; finished shards are kept.
         KeyboardInterrupt: with a message that says what is kept.
     """
-    count = _worker_count(workers, parallel)
+    count = _worker_count(default_workers if workers is None else workers)
     _check_shard_count(plan)
     finished = _Finished()
     try:
         with open_run_folder(plan.folder, _record(plan)):
             for name in (DATA_FOLDER, NOTES_FOLDER):
                 (plan.folder / name).mkdir(exist_ok=True)
-            finished.notes = finished_shards(plan.folder, plan.rows, plan.rows_per_shard)
+            for index, note in finished_shards(plan.folder, plan.rows, plan.rows_per_shard):
+                finished.add(index, note)
             missing = [index for index in range(plan.num_shards) if index not in finished.notes]
             if missing:
                 _write_card(plan, finished, complete=False)
                 work = _ShardWork(plan.folder, schema, maker)
                 try:
-                    _make_shards(plan, work, missing, finished, inputs, min(count, len(missing)))
+                    _make_shards(plan, work, missing, finished, inputs, min(count, len(missing)), devices)
                 finally:
                     remove_temporary_files(plan.folder)
             if missing or _card_is_open(plan):
@@ -201,9 +203,7 @@ def _record(plan: RunPlan) -> dict[str, Any]:
     }
 
 
-def _worker_count(workers: int | None, parallel: bool) -> int:
-    if workers is None:
-        return usable_cores() if parallel else 1
+def _worker_count(workers: int) -> int:
     if workers < 1:
         raise UserInputError(f"--workers {workers} cannot be used; allowed: 1 or more; type --workers 1")
     return workers
@@ -225,6 +225,7 @@ def _make_shards(
     finished: _Finished,
     inputs: Callable[[range], tuple[Row, ...]] | None,
     workers: int,
+    devices: Sequence[str],
 ) -> None:
     def tasks() -> Iterator[ShardTask]:
         for index in missing:
@@ -234,9 +235,9 @@ def _make_shards(
     done = sum(plan.rows_of(index) for index in finished.notes) * plan.units_per_row
     total = plan.rows * plan.units_per_row
     with Progress(plan.stage, total=total, unit=plan.unit, initial=done) as bar:
-        with closing(do_tasks(work, tasks(), bar.update, workers)) as results:
+        with closing(do_tasks(work, tasks(), bar.update, workers, devices)) as results:
             for index, note in results:
-                finished.notes[index] = note
+                finished.add(index, note)
 
 
 def _write_card(plan: RunPlan, finished: _Finished, *, complete: bool) -> None:

@@ -18,7 +18,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from synclr_hf.data.reading import check_complete
 from synclr_hf.data.runs import RUN_FILE, read_record
-from synclr_hf.data.shards import DATA_FOLDER
+from synclr_hf.data.shards import CARD_FOLDER, DATA_FOLDER
 from synclr_hf.errors import UserInputError, unknown_name
 from synclr_hf.hub.cards import model_card
 from synclr_hf.hub.wheel import build_wheel
@@ -82,12 +82,14 @@ class Repository:
         repo_type: `model` or `dataset`.
         mark: what tells the run it is made from from others.
         files: path in the repository -> a file here, or the content.
+        option: the option that named it.
     """
 
     repo_id: str
     repo_type: str
     mark: str
     files: Mapping[str, Path | bytes]
+    option: str = "--to"
 
     def sizes(self) -> dict[str, int]:
         """Return the size of every file in bytes."""
@@ -157,7 +159,7 @@ def plan_publication(run: str | Path, config: PublishConfig) -> list[Repository]
     names = {"captions": config.captions_to, "images": config.images_to}
     datasets = {part: name for part, name in names.items() if part in wanted}
     roots = _local_roots(run)
-    plan = [_dataset(folders[part], part, name, roots) for part, name in datasets.items()]
+    plan = [dataset_repository(folders[part], part, name, roots=roots) for part, name in datasets.items()]
     if "encoder" in wanted:
         plan.append(_encoder(run, folders["encoder"], config, datasets, roots))
     return plan
@@ -166,15 +168,31 @@ def plan_publication(run: str | Path, config: PublishConfig) -> list[Repository]
 _KEY_FILES = {"encoder": "config.json", "captions": RUN_FILE, "images": RUN_FILE}
 
 
-def _dataset(folder: Path, stage: str, repo_id: str, roots: Sequence[str]) -> Repository:
+def dataset_repository(
+    folder: Path, stage: str, repo_id: str, *, option: str = "--to", roots: Sequence[str] = ()
+) -> Repository:
+    """Say what of a stage's folder would be published: its shards, its card and the card's pictures.
+
+    Args:
+        folder: folder of a finished stage.
+        stage: which one, e.g. `captions`.
+        repo_id: `org/name` of the data set on the Hub.
+        option: the option that named it, for errors.
+        roots: paths of this machine that the card shall not show; default: that of the folder.
+
+    Raises:
+        UserInputError: the stage is not finished.
+    """
     check_complete(folder, stage)
+    roots = roots or _local_roots(folder)
     record = read_record(folder)
     mark = _mark({name: record[name] for name in ("stage", "rows", "configuration")})
     files: dict[str, Path | bytes] = {f"{DATA_FOLDER}/{path.name}": path for path in _shards(folder)}
     card = (folder / "README.md").read_text(encoding="utf-8").replace("PATH_OR_HUB_ID", repo_id)
+    files |= {f"{CARD_FOLDER}/{path.name}": path for path in sorted((folder / CARD_FOLDER).glob("*.png"))}
     files["README.md"] = _without_roots(card, roots).encode()
     files[MARK_FILE] = _mark_file(mark)
-    return Repository(repo_id, "dataset", mark, files)
+    return Repository(repo_id, "dataset", mark, files, option)
 
 
 def _shards(folder: Path) -> list[Path]:

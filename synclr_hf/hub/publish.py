@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -19,8 +20,16 @@ from huggingface_hub.errors import (
 )
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.hub.publication import MARK_FILE, PublishConfig, Repository, plan_publication
+from synclr_hf.hub.publication import (
+    MARK_FILE,
+    PublishConfig,
+    Repository,
+    check_repo_id,
+    dataset_repository,
+    plan_publication,
+)
 
+PUSH_OPTION = "--push-to-hub"
 WAITS = (1.0, 3.0, 9.0)
 """Seconds before each further try when the Hub is busy or the connection is cut."""
 BUSY = (408, 429, 500, 502, 503, 504)
@@ -47,40 +56,82 @@ def publish(run: str | Path, config: PublishConfig, *, api: HfApi | None = None)
         UserInputError: nothing to publish, no right to write, other things in a repository, or the Hub cannot be
             reached.
     """
-    plan = plan_publication(run, config)
-    api = api or HfApi(library_name="synclr_hf")
-    for repository in plan:
-        _patiently(repository.repo_id, lambda repository=repository: _check_free(api, repository, config))
-    return [_patiently(repository.repo_id, lambda one=repository: _send(api, one, config)) for repository in plan]
+    return _send_all(plan_publication(run, config), api, private=config.private, replace=config.replace)
 
 
-def _send(api: HfApi, repository: Repository, config: PublishConfig) -> str:
+@dataclass(frozen=True)
+class DatasetTarget:
+    """Where a generating stage puts its data set.
+
+    Attributes:
+        repo_id: `org/name` on the Hub.
+        private: make a new repository private.
+        replace: write over a repository that holds other things.
+    """
+
+    repo_id: str
+    private: bool = False
+    replace: bool = False
+
+    def check(self, *, api: HfApi | None = None) -> None:
+        """Ask the Hub who we are, before anything is paid for.
+
+        Raises:
+            UserInputError: a name that the Hub does not allow, no valid token, or the Hub cannot be reached.
+        """
+        check_repo_id(PUSH_OPTION, self.repo_id)
+        _patiently(self.repo_id, lambda: (api or _client()).whoami())
+
+    def push(self, folder: str | Path, stage: str, *, api: HfApi | None = None) -> str:
+        """Publish the folder of a finished stage and return the address; see `publish`.
+
+        Raises:
+            UserInputError: the stage is not finished, no right to write, other things in the repository, or the Hub
+                cannot be reached.
+        """
+        plan = dataset_repository(Path(folder).expanduser(), stage, self.repo_id, option=PUSH_OPTION)
+        return _send_all([plan], api, private=self.private, replace=self.replace)[0]
+
+
+def _client() -> HfApi:
+    return HfApi(library_name="synclr_hf")
+
+
+def _send_all(plan: Sequence[Repository], api: HfApi | None, *, private: bool, replace: bool) -> list[str]:
+    """Look at all repositories, then write them."""
+    api = api or _client()
+    for one in plan:
+        _patiently(one.repo_id, lambda one=one: _check_free(api, one, private=private, replace=replace))
+    return [_patiently(one.repo_id, lambda one=one: _send(api, one, private, replace)) for one in plan]
+
+
+def _send(api: HfApi, repository: Repository, private: bool, replace: bool) -> str:
     where = {"repo_id": repository.repo_id, "repo_type": repository.repo_type}
-    url = api.create_repo(**where, private=config.private or None, exist_ok=True)
+    url = api.create_repo(**where, private=private or None, exist_ok=True)
     with repository.folder() as folder:
         api.upload_folder(
             **where,
             folder_path=folder,
             commit_message="Publish a run of synclr_hf",
-            delete_patterns="*" if config.replace else None,
+            delete_patterns="*" if replace else None,
         )
     return str(url)
 
 
-def _check_free(api: HfApi, repository: Repository, config: PublishConfig) -> None:
+def _check_free(api: HfApi, repository: Repository, *, private: bool, replace: bool) -> None:
     """Refuse a repository that holds other things than an earlier publication of the same run."""
     repo_id, where = repository.repo_id, {"repo_id": repository.repo_id, "repo_type": repository.repo_type}
     try:
         info = api.repo_info(**where)
     except RepositoryNotFoundError:
         return
-    if config.private and not info.private:
+    if private and not info.private:
         raise UserInputError(
             f"the {repository.repo_type} repository {repo_id} is public already; make it private on its page, "
-            "or type another name with --to"
+            f"or type another name with {repository.option}"
         )
     names = [sibling.rfilename for sibling in info.siblings or [] if sibling.rfilename not in WRITTEN_BY_THE_HUB]
-    if not names or config.replace:
+    if not names or replace:
         return
     mark = None
     if MARK_FILE in names:
@@ -91,7 +142,7 @@ def _check_free(api: HfApi, repository: Repository, config: PublishConfig) -> No
         told = "another run" if mark else f"other things ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         raise UserInputError(
             f"the {repository.repo_type} repository {repo_id} holds {told}; nothing was written; "
-            "type another name with --to, or --replace to write over it"
+            f"type another name with {repository.option}, or --replace to write over it"
         )
 
 

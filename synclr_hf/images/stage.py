@@ -126,7 +126,15 @@ def write_images(config: ImagesConfig, *, workers: int | None = None) -> Path:
 
     maker = ImageMaker(config, back_end)
     schema = image_features().arrow_schema
-    return write_run(plan, schema, maker, inputs=caption_rows, workers=workers, parallel=back_end.parallel_processes)
+    return write_run(
+        plan,
+        schema,
+        maker,
+        inputs=caption_rows,
+        workers=workers,
+        default_workers=back_end.default_workers,
+        devices=back_end.devices,
+    )
 
 
 _NOT_CONTENTS = ("output_dir", "captions", "rows_per_shard", "batch_size")

@@ -9,7 +9,7 @@ import pytest
 from datasets import load_dataset
 
 from synclr_hf.captions import language_models
-from synclr_hf.captions.filters import first_reason
+from synclr_hf.captions.filters import CaptionFilters
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
 from synclr_hf.captions.templates import build_prompt
 from synclr_hf.concepts.banks import load_concepts
@@ -50,7 +50,7 @@ def test_every_row_can_be_drawn_again_from_its_seed(toy):
         assert (wanted.concept.name, wanted.template) == (row["concept"], row["template"])
         assert (wanted.background, wanted.relation) == (row["background"], row["relation"])
         prompt = build_prompt(wanted, seed_for(row["seed"], "examples"))
-        assert first_reason(row["caption"], prompt, row["concept"], set()) is None
+        assert CaptionFilters().first_reason(row["caption"], prompt, row["concept"], set()) is None
     model = language_models.find_language_model("toy").load()
     sampling = {"temperature": 0.8, "top_p": 0.9, "max_new_tokens": 100, "stop": ("\n",)}
     assert model.complete([prompt.text], seeds=[row["seed"]], **sampling)[0].strip() == row["caption"]
@@ -107,7 +107,7 @@ class MoodyModel:
                 "",
                 f" <b>{query}</b> it is",
                 " A thing of no name.",
-                f" {query} " * 70,
+                f" {query} " * 80,
                 "Always the same number 7.",
             ]
             texts.append(good if seed % 3 == 0 else bad[seed % 5])
@@ -164,9 +164,10 @@ def test_duplicates_within_a_shard_are_redrawn(tmp_path, monkeypatch):
 
 def test_a_model_without_hope_is_given_up(tmp_path, other_models):
     with pytest.raises(UserInputError) as caught:
-        write_captions(config(tmp_path / "captions", language_model="hopeless"))
+        write_captions(config(tmp_path / "captions", language_model="hopeless", concepts=birds(tmp_path, "owl\n")))
     assert str(caught.value).startswith(
-        "'hopeless' wrote no caption that the filters keep in 50 draws for 64 rows; last reasons: empty (64); type"
+        "'moody' wrote no caption that the filters keep in 50 draws for 64 rows; last reasons: empty (64); "
+        "concepts: owl (64); type"
     )
 
 
@@ -205,5 +206,5 @@ def test_unknown_names_leave_no_folder_behind(tmp_path, settings):
 
 def test_the_card_says_how_to_make_it_again(toy):
     card = (toy / "README.md").read_text()
-    assert f"synclr captions --output-dir {toy} --num-captions 300 --rows-per-shard 64" in card
+    assert f"synclr captions --output-dir {toy} --concepts toyworld --num-captions 300 --rows-per-shard 64" in card
     assert "license: apache-2.0" in card and "300 rows" in card

@@ -1,14 +1,23 @@
+import pickle
+
 import pytest
 
 from synclr_hf.captions import filters
-from synclr_hf.captions.templates import Example, Prompt
+from synclr_hf.captions.filters import REASONS, CaptionFilters
+from synclr_hf.captions.prompt_tokens import TokenCounter
+from synclr_hf.captions.templates import Prompt, parse_examples, shipped_pools
+from synclr_hf.captions.unsafe_words import UnsafeWords
+from synclr_hf.captions.words import normalized
+from synclr_hf.errors import UserInputError
 
-EXAMPLES = (Example("cat", "A striped cat sleeps."), Example("dog", "A dog, waiting."), Example("owl", "An owl."))
+EXAMPLES = parse_examples("here", "cat => A striped cat sleeps.\ndog => A dog, waiting.\nowl => An owl.")
 PROMPT = Prompt("...", "tall mug, kitchen table", EXAMPLES)
 
 
-def reason(caption, concept="mug", seen=()):
-    return filters.first_reason(caption, PROMPT, concept, set(seen))
+def reason(caption, concept="mug", seen=(), filters=CaptionFilters()):  # noqa: B008 - it never changes
+    found = filters.first_reason(caption, PROMPT, concept, set(seen))
+    assert found is None or found in REASONS
+    return found
 
 
 @pytest.mark.parametrize(
@@ -47,8 +56,120 @@ def test_markup(caption):
 def test_length():
     assert reason("A mug") == "too_short"
     assert reason("A red mug") is None
-    assert reason("mug " * 60) is None
-    assert reason("mug " * 61) == "too_long"
+    assert reason("mug " * 75) is None, "with the two special tokens it is 77"
+    assert reason("mug " * 76) == "too_long"
+    assert reason("mug " * 76, filters=CaptionFilters(max_tokens=78)) is None
+
+
+def test_tokens_are_estimated_as_clip_counts_them():
+    """The counts on the right are those of CLIP's own tokenizer, made once with its vocabulary."""
+    counted = {
+        "A cat.": 5,
+        "Five orange pumpkins of different sizes are lined up on a farm porch.": 16,
+        "A Boeing 737-200 aircraft taking off.": 15,
+    }
+    for caption, tokens in counted.items():
+        assert abs(TokenCounter()(caption) - tokens) <= 2, caption
+    assert TokenCounter()("猫" * 30) > 30 and TokenCounter()("mug " * 10_000) == 10_002
+
+
+def test_tokens_of_a_real_tokenizer(tmp_path):
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast
+
+    plain = Tokenizer(WordLevel({"a": 0, "mug": 1, "?": 2}, unk_token="?"))
+    plain.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="?").save_pretrained(tmp_path)
+    counter = TokenCounter(str(tmp_path))
+    assert counter("a mug, a mug!") == 6
+    assert pickle.loads(pickle.dumps(counter))("a mug") == 2
+    assert reason("a mug , a mug", filters=CaptionFilters(counter, max_tokens=4)) == "too_long"
+    with pytest.raises(UserInputError, match="the tokenizer '.*nothing' cannot be loaded .*; type --prompt-tokenizer"):
+        TokenCounter(str(tmp_path / "nothing"))("a mug")
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "I'm sorry, but I cannot write about a mug.",
+        "I cannot help with a mug.",
+        "As an AI language model, I have never seen a mug.",
+        "I am unable to describe a mug.",
+        "Sorry, a mug is not something I can describe.",
+    ],
+)
+def test_refusals(caption):
+    assert reason(caption) == "refusal"
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "Sure! A red mug on a table.",
+        "Here is a caption about a mug on a table.",
+        "Here's one possible caption: a mug on a table.",
+        "Caption: A red mug on a table.",
+        "Caption 2: a mug on a table",
+        "A red mug on a table. Let me know if you need more.",
+        "Certainly, a red mug on a table.",
+        "Assistant: a mug stands on a table",
+        "This caption shows a mug on a table.",
+    ],
+)
+def test_chatter(caption):
+    assert reason(caption) == "chatter"
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "Sure-footed goats beside a mug.",
+        "A mug that says sorry in red letters.",
+        "Here a mug lies broken on the floor.",
+        "A great mug, okay for tea: blue with white dots.",
+        "Great waves painted on a mug.",
+        "A system of pipes behind a mug.",
+    ],
+)
+def test_plain_words_are_neither(caption):
+    assert reason(caption) is None
+
+
+def test_the_examples_that_ship_pass_the_filters():
+    for name, pool in shipped_pools().items():
+        for example in pool:
+            concept = example.query.partition(",")[0]
+            assert CaptionFilters().first_reason(example.caption, PROMPT, concept, set()) is None, (name, example)
+
+
+def unsafe_words(folder, text):
+    path = folder / "unsafe.txt"
+    path.write_text(text, encoding="utf-8")
+    return UnsafeWords.read(path)
+
+
+def test_unsafe_words(tmp_path):
+    words = CaptionFilters(unsafe=unsafe_words(tmp_path, "# mine\nGun\n\nhot dog\nblood-red\n"))
+    assert reason("Two guns and a mug.", filters=words) == "unsafe_word"
+    assert reason("A mug with hot dogs printed on it.", filters=words) == "unsafe_word"
+    assert reason("A blood red mug on a table.", filters=words) == "unsafe_word"
+    assert reason("A hot mug beside a dog, on a gunwale.", filters=words) is None
+    assert words.unsafe.listed() == ["gun", " blood red ", " hot dog "]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n\n", "...\n"])
+def test_unsafe_words_that_are_none(tmp_path, text):
+    with pytest.raises(UserInputError, match="holds no words; type --unsafe-words FILE.txt"):
+        unsafe_words(tmp_path, text)
+
+
+def test_unsafe_words_that_cannot_be_read(tmp_path):
+    (tmp_path / "picture.txt").write_bytes(b"\xff\xd8\xff\xe0")
+    for path, why in (("nothing.txt", "No such file"), ("picture.txt", "not UTF-8 text"), (".", "Is a directory")):
+        with pytest.raises(UserInputError, match=f"cannot be read \\({why}"):
+            UnsafeWords.read(tmp_path / path)
 
 
 def test_repeats_prompt():
@@ -77,6 +198,8 @@ def test_repeats_prompt():
         ("ladybug", "The ladybug's red wings."),
         ("watch", "Five watches on a wall."),
         ("woman", "Two women at a well."),
+        ("Acura TL Sedan 2012 car", "A silver Acura TL sedan parked by a lake."),
+        ("Boeing 737-200 aircraft", "A Boeing 737-200 lands in the rain."),
     ],
 )
 def test_a_concept_is_found_in_its_forms(concept, caption):
@@ -91,6 +214,8 @@ def test_a_concept_is_found_in_its_forms(concept, caption):
         ("hot-air balloon", "A red balloon over hills."),
         ("sea lion", "A lion in the grass."),
         ("car", "A card on a table."),
+        ("Acura TL Sedan 2012 car", "A silver sedan car parked by a lake."),
+        ("Boeing 737-200 aircraft", "A Boeing aircraft lands in the rain."),
     ],
 )
 def test_a_caption_without_its_concept(concept, caption):
@@ -98,6 +223,6 @@ def test_a_caption_without_its_concept(concept, caption):
 
 
 def test_duplicate():
-    seen = {filters.normalized("A red mug on a table.")}
+    seen = {normalized("A red mug on a table.")}
     assert reason("A RED mug, on a table", seen=seen) == "duplicate"
     assert reason("A blue mug on a table.", seen=seen) is None

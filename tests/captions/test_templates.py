@@ -5,7 +5,7 @@ from itertools import chain
 
 import pytest
 
-from synclr_hf.captions.filters import first_reason, lacks_concept, normalized
+from synclr_hf.captions.filters import CaptionFilters, lacks_concept
 from synclr_hf.captions.templates import (
     NUM_EXAMPLES,
     POOLS,
@@ -16,6 +16,7 @@ from synclr_hf.captions.templates import (
     load_pools,
     pools_fingerprint,
 )
+from synclr_hf.captions.words import normalized
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.concepts.mixture import RELATIONS, ConceptPrompt
 from synclr_hf.errors import UserInputError
@@ -58,7 +59,8 @@ def test_every_example_is_one_plain_sentence_that_the_filters_keep(pool):
         assert re.fullmatch(r"[A-Z][A-Za-z ,'-]+\.", example.caption), example
         assert 8 <= len(example.caption.split()) <= 25, example
         assert lacks_concept(example.caption, concept) is None, example
-        assert example in prompt.examples or first_reason(example.caption, prompt, concept, set()) is None, example
+        reason = CaptionFilters().first_reason(example.caption, prompt, concept, set())
+        assert example in prompt.examples or reason is None, example
         assert len(second) == (pool in ("background", "relation")), example
 
 

@@ -81,7 +81,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path):
 
 
 def test_a_model_that_writes_no_captions_is_given_up(tmp_path, folder, monkeypatch):
-    monkeypatch.setattr("synclr_hf.captions.stage.MAX_ATTEMPTS", 3)
+    monkeypatch.setattr("synclr_hf.captions.maker.MAX_ATTEMPTS", 3)
     config = CaptionsConfig(
         tmp_path / "captions", language_model=folder, num_captions=2, max_new_tokens=2, concepts=concept_file(tmp_path)
     )
