@@ -18,7 +18,7 @@ from synclr_hf.captions.unsafe_words import UnsafeWords
 from synclr_hf.concepts.banks import load_concepts
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.data.cards import CardFacts, model_terms
-from synclr_hf.data.checks import check_integer, check_number
+from synclr_hf.data.checks import COUNT, check_integer, check_number
 from synclr_hf.data.schemas import caption_features
 from synclr_hf.data.writing import RunPlan, command_line, write_run
 
@@ -69,14 +69,14 @@ class CaptionsConfig:
     output_dir: str
     concepts: str | None = None
     language_model: str = "toy"
-    num_captions: int = field(default=1000, metadata={"count": True})
+    num_captions: int = field(default=1000, metadata=COUNT)
     backgrounds: str | None = None
     examples: str | None = None
     unsafe_words: str | None = None
     max_prompt_tokens: int = MAX_TOKENS
     prompt_tokenizer: str | None = None
     keep_rejects: bool = False
-    rows_per_shard: int = field(default=2048, metadata={"count": True})
+    rows_per_shard: int = field(default=2048, metadata=COUNT)
     seed: int = 0
     temperature: float = 0.8
     top_p: float = 0.9

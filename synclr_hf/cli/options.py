@@ -1,33 +1,94 @@
-"""Command-line options from the dataclass of a stage."""
+"""Command-line options of the stages that make data sets, from the dataclass of each."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from transformers import HfArgumentParser
 
-from synclr_hf.errors import unknown_name
+from synclr_hf.data.checks import COUNT, read_count
+from synclr_hf.errors import UserInputError, unknown_name
+
+if TYPE_CHECKING:
+    from synclr_hf.hub.publish import DatasetTarget
 
 Config = TypeVar("Config")
 
 
-def stage_options(cls: type[Config], stage: str, arguments: Sequence[str]) -> tuple[Config, argparse.Namespace]:
-    """Parse the settings of a generating stage, each an option, and the number of worker processes.
+@dataclass(frozen=True)
+class StageOptions(Generic[Config]):
+    """What the user typed.
 
-    Returns:
-        The settings, and a namespace with `workers` (`None`: as many as suit the back end).
+    Attributes:
+        config: the settings of the stage.
+        workers: number of processes; `None`: as many as suit the back end.
+        target: where the data set goes on the Hub, if it shall.
+    """
+
+    config: Config
+    workers: int | None
+    target: DatasetTarget | None
+
+
+def stage_options(
+    cls: type[Config], stage: str, arguments: Sequence[str], *, epilog: str = ""
+) -> StageOptions[Config]:
+    """Parse the settings of a generating stage, each an option, and how it is run.
+
+    Args:
+        cls: dataclass of the settings; fields with the metadata `COUNT` also take `10k` and `1M`.
+        stage: the subcommand.
+        arguments: what the user typed.
+        epilog: stands below the options in the help.
 
     Raises:
-        UserInputError: an option that the stage does not have.
+        UserInputError: an option that the stage does not have, or one without what it needs.
     """
-    parser = HfArgumentParser(cls, prog=f"synclr {stage}", description=cls.__doc__)
+    parser = HfArgumentParser(cls, prog=f"synclr {stage}", description=cls.__doc__, epilog=epilog)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--workers", type=int, help="processes (default: one a core for toy, one for a model)")
+    counts = {field.name for field in fields(cls) if field.metadata == COUNT}  # type: ignore[arg-type]
+    for action in parser._actions:
+        if action.dest in counts:
+            action.type = _count
+    parser.add_argument("--workers", type=int, help="processes (default: one a core for toy, one a GPU for a model)")
+    parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the data set there when it is finished")
+    parser.add_argument("--private", action="store_true", help="with --push-to-hub: make a new repository private")
+    parser.add_argument("--replace", action="store_true", help="with --push-to-hub: write over other things there")
     config, options, unknown = parser.parse_args_into_dataclasses(
         arguments, return_remaining_strings=True, look_for_args_file=False
     )
     if unknown:
         raise unknown_name("option", unknown[0], parser._option_string_actions, f"synclr {stage} --help")
-    return config, options
+    return StageOptions(config, options.workers, _target(options))
+
+
+def run_stage(options: StageOptions[Config], stage: str, make: Callable[..., Path]) -> None:
+    """Run a stage, tell where its data set lies, and publish it if that was asked for."""
+    if options.target is not None:
+        options.target.check()
+    folder = make(options.config, workers=options.workers)
+    print(f"{stage}: {folder}")
+    if options.target is not None:
+        print(f"published: {options.target.push(folder, stage)}")
+
+
+def _target(options: argparse.Namespace) -> DatasetTarget | None:
+    if options.push_to_hub is not None:
+        from synclr_hf.hub.publish import DatasetTarget  # it takes seconds
+
+        return DatasetTarget(options.push_to_hub, options.private, options.replace)
+    for name in ("private", "replace"):
+        if getattr(options, name):
+            raise UserInputError(f"--{name} is for a data set that is published; type --push-to-hub ORG/NAME as well")
+    return None
+
+
+def _count(text: str) -> int:
+    try:
+        return read_count(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Any
 
 from synclr_hf.errors import UserInputError
@@ -48,6 +49,30 @@ def check_number(
     if not good or too_small or (maximum is not None and value > maximum):
         allowed = _range(minimum, maximum, above_minimum)
         raise UserInputError(f"{option} {value} cannot be used; allowed: a number, {allowed}; type {option} {example}")
+
+
+COUNT = {"metavar": "COUNT"}
+"""Metadata of a dataclass's field that is read by `read_count`, in a recipe and on the command line."""
+
+
+def read_count(text: str) -> int:
+    """Read a number of rows as people write it: `1000`, `1_000`, `10k`, `1M`, `1.5M`, `2B`.
+
+    Raises:
+        ValueError: it is no such number, or no whole one.
+    """
+    number = text.strip().replace("_", "")
+    factor = _FACTORS.get(number[-1:].casefold(), 1)
+    try:
+        count = Decimal(number[:-1] if factor > 1 else number) * factor
+        if count == int(count):
+            return int(count)
+    except (ArithmeticError, ValueError):
+        pass
+    raise ValueError(f"'{text}' is no whole number; write 1000, 10k or 1M")
+
+
+_FACTORS = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 
 def _range(minimum: float, maximum: float | None, above_minimum: bool = False) -> str:

@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from synclr_hf.data.checks import COUNT, read_count
 from synclr_hf.errors import UserInputError, unknown_name
 
 Settings = TypeVar("Settings")
@@ -32,8 +33,9 @@ def settings_from(cls: type[Settings], entries: Mapping[str, Any] | None, sectio
         if name not in allowed:
             raise unknown_name(f"entry of section '{section}'", name, allowed, f"one of these under `{section}:`")
     hints = get_type_hints(cls)
+    counts = {field.name: field.metadata == COUNT for field in fields(cls)}  # type: ignore[arg-type]
     entries = {
-        name: _as_number(value, hints[name])
+        name: _as_number(value, hints[name], counts[name])
         for name, value in entries.items()
         if value is not None or dict not in _kinds(hints[name])  # an empty section has no entries
     }
@@ -126,15 +128,18 @@ def _example(default: Any, hint: Any) -> str:
     return f"[{_example(None, inner[0])}]" if kind in (list, Sequence) else _WORDS[kind][1]
 
 
-def _as_number(value: Any, hint: Any) -> Any:
-    """Read a text as a number where one is expected: YAML takes `1e-3` for a text and `1.0e-3` for a number."""
+def _as_number(value: Any, hint: Any, count: bool) -> Any:
+    """Read a text as a number where one is expected: YAML takes `1e-3` for a text and `1.0e-3` for a number.
+
+    Fields with the metadata `COUNT` also take `10k` and `1M`.
+    """
     kinds = _kinds(hint)
     if not isinstance(value, str) or str in kinds:
         return value
     for kind in (int, float):
         if kind in kinds:
             try:
-                return kind(value)
+                return read_count(value) if count else kind(value)
             except ValueError:
                 pass
     return value
