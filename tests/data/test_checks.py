@@ -1,6 +1,8 @@
 import pytest
 
-from synclr_hf.data.checks import check_integer, check_number
+from synclr_hf.captions.stage import CaptionsConfig
+from synclr_hf.data.checks import check_integer, check_number, read_count
+from synclr_hf.data.settings import settings_from
 from synclr_hf.errors import UserInputError
 
 
@@ -35,3 +37,24 @@ def test_open_ranges_are_told():
         check_integer("--rows", 0, minimum=1, example=2)
     with pytest.raises(UserInputError, match="a number, 0 or more"):
         check_number("--temperature", -1, minimum=0, example=0.8)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("1000", 1000), ("1_000", 1000), ("10k", 10_000), ("1M", 1_000_000), ("1.5m", 1_500_000)]
+)
+def test_counts_as_people_write_them(text, count):
+    assert read_count(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "many", "1.5", "M", "nan", "inf", "0.0001k", "10kk"])
+def test_what_is_no_count(text):
+    with pytest.raises(ValueError, match="is no whole number; write 1000, 10k or 1M"):
+        read_count(text)
+
+
+def test_a_recipe_reads_counts_too():
+    entries = {"output_dir": "captions", "num_captions": "2M", "rows_per_shard": 500}
+    config = settings_from(CaptionsConfig, entries, "captions")
+    assert (config.num_captions, config.rows_per_shard) == (2_000_000, 500)
+    with pytest.raises(UserInputError, match="section 'captions': num_captions 'many' cannot be used"):
+        settings_from(CaptionsConfig, {**entries, "num_captions": "many"}, "captions")

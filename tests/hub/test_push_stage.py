@@ -1,0 +1,53 @@
+"""`synclr captions --push-to-hub`: the data set goes up when its stage ends, and loads for others by its name."""
+
+from pathlib import Path
+
+import pytest
+from small_run import synclr
+
+NAME = "ada/bird-captions"
+
+
+def captions(hub, *options, token=None):
+    """Type `synclr captions ...` for 40 toy captions in two shards."""
+    fixed = ("--output-dir", hub.folder / "captions", "--num-captions", "40", "--rows-per-shard", "20")
+    return synclr("captions", *fixed, *options, env=hub.environment(token or hub.token), cwd=hub.folder)
+
+
+def test_captions_are_pushed_and_loaded_by_their_name(hub):
+    done = captions(hub, "--push-to-hub", NAME, "--private")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[1] == f"published: {hub.url}/datasets/{NAME}"
+    assert hub.repository(NAME, "dataset").private
+    told = hub.python(
+        f"from datasets import load_dataset\nrows = load_dataset('{NAME}', split='train')\n"
+        "print(len(rows), rows['caption_id'][:] == list(range(40)), *rows.column_names)"
+    )
+    assert told.split()[:4] == ["40", "True", "caption_id", "caption"]
+    assert str(hub.folder) not in hub.files(NAME, "dataset")["README.md"].decode()
+
+    before = len(hub.uploads())
+    again = captions(hub, "--push-to-hub", NAME)
+    assert again.returncode == 0 and len(hub.uploads()) == before, "nothing is sent twice"
+
+    other = captions(hub, "--seed", "1", "--output-dir", hub.folder / "other", "--push-to-hub", NAME)
+    assert (
+        other.returncode == 2
+        and "holds another run; nothing was written; type another name with --push-to-hub" in (other.stderr)
+    )
+    assert len(hub.uploads()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--push-to-hub", "birds"), "--push-to-hub 'birds' is no name for a repository"),
+        (("--push-to-hub", NAME), "cannot be written: the token is missing or not valid; type hf auth login"),
+        (("--private",), "--private is for a data set that is published; type --push-to-hub ORG/NAME as well"),
+        (("--num-captions", "many"), "'many' is no whole number; write 1000, 10k or 1M"),
+    ],
+)
+def test_what_cannot_be_pushed_is_said_before_anything_is_written(hub, options, said):
+    done = captions(hub, *options, token="hf_wrong")
+    assert done.returncode == 2 and said in done.stderr
+    assert not (Path(hub.folder) / "captions").exists()
