@@ -95,16 +95,16 @@ def with_backgrounds(concepts: Sequence[Concept], spec: str | Path) -> tuple[Con
     return _looked_up(concepts, where)
 
 
-def _shared(concepts: Sequence[Concept], places: Sequence[str]) -> tuple[Concept, ...]:
+def _shared(concepts: Sequence[Concept], places: tuple[str, ...]) -> tuple[Concept, ...]:
     return tuple(_given(concept, places) for concept in concepts)
 
 
 def _looked_up(concepts: Sequence[Concept], where: str) -> tuple[Concept, ...]:
-    lists: dict[tuple[str, ...], list[str]] = {}
+    lists: dict[tuple[str, ...], tuple[str, ...]] = {}
     for row in read_backgrounds(where):
         name = row["concept"].casefold()
         for key in ((name, row["source"]), (name,)):
-            lists.setdefault(key, row["backgrounds"])
+            lists.setdefault(key, tuple(row["backgrounds"] or ()))
     keys = [(concept.name.casefold(), concept.source) for concept in concepts]
     found = [lists.get(key, lists.get(key[:1])) for key in keys]
     if all(places is None for places in found):
@@ -147,9 +147,12 @@ def read_backgrounds(path_or_hub_id: str | Path) -> Dataset:
     return rows
 
 
-def _given(concept: Concept, places: Sequence[str]) -> Concept:
-    others = tuple(place for place in places if place.casefold() != concept.name.casefold())
-    return replace(concept, backgrounds=others) if others and concept.kind == "object" else concept
+def _given(concept: Concept, places: tuple[str, ...]) -> Concept:
+    """Concepts share one tuple wherever they can: there may be very many of them."""
+    name = concept.name.casefold()
+    if any(place.casefold() == name for place in places):
+        places = tuple(place for place in places if place.casefold() != name)
+    return replace(concept, backgrounds=places) if places and concept.kind == "object" else concept
 
 
 def _read_places(path: Path) -> tuple[str, ...]:

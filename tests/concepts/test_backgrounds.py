@@ -92,6 +92,7 @@ def test_a_shared_list_goes_to_every_object():
     owl, crane, cove, given = with_backgrounds([OWL, CRANE, COVE, reeds], "bird")
     assert owl == Concept("Barn Owl", "birds", backgrounds=shared_backgrounds("bird"))
     assert crane == Concept("crane", "birds", backgrounds=shared_backgrounds("bird"), weight=3.0)
+    assert owl.backgrounds is crane.backgrounds is shared_backgrounds("bird"), "a million concepts, one list"
     assert cove is COVE, "no caption asks for the background of a scene"
     assert set(shared_backgrounds("bird")) - set(given.backgrounds) == {"reed bed"}, "no place is the concept itself"
 
