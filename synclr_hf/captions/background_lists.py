@@ -21,7 +21,7 @@ from synclr_hf.data.cards import CardFacts, model_terms
 from synclr_hf.data.checks import check_integer, check_number
 from synclr_hf.data.schemas import background_features
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.data.shards import Row, ShardTask, shard_file
+from synclr_hf.data.shards import DATA_FOLDER, Row, ShardTask
 from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import Report
 from synclr_hf.data.writing import RunPlan, command_line, write_run
@@ -150,7 +150,7 @@ def concepts_without_places(folder: str | Path) -> list[str]:
     import pyarrow.parquet as pq
 
     names: list[str] = []
-    for path in sorted(Path(folder).glob(str(Path(shard_file(0)).parent / "*.parquet"))):
+    for path in sorted((Path(folder) / DATA_FOLDER).glob("*.parquet")):
         rows = pq.read_table(path, columns=["concept", "backgrounds"]).to_pylist()
         names.extend(row["concept"] for row in rows if not row["backgrounds"])
     return names
