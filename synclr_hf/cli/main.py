@@ -13,6 +13,7 @@ from synclr_hf.errors import UserInputError, unknown_name
 
 COMMANDS = {
     "run": "run a whole recipe: captions, images, pre-training, evaluation, report",
+    "backgrounds": "ask a language model for the places where each concept is plausibly seen",
     "captions": "write captions for a list of concepts",
     "images": "draw several pictures of every caption",
     "pretrain": "train an encoder on the pictures",
@@ -30,7 +31,7 @@ EXIT_INTERRUPTED = 130
 
 def usage() -> str:
     """Return the help text of the bare command."""
-    lines = "\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items())
+    lines = "\n".join(f"  {name:<13}{what}" for name, what in COMMANDS.items())
     return f"usage: synclr COMMAND [options]\n\n{lines}\n\nsynclr COMMAND --help tells the options of one."
 
 

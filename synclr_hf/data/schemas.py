@@ -1,4 +1,4 @@
-"""The two row schemas that the stages exchange."""
+"""The row schemas that the stages exchange."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ IMAGE_COLUMNS = (
     "guidance_scale",
     "provenance",
 )
+BACKGROUND_COLUMNS = ("concept", "source", "backgrounds", "language_model", "seed")
 _INTEGERS = ("caption_id", "seed")
 
 
@@ -58,3 +59,15 @@ def image_features() -> Features:
         "guidance_scale": Value("float64"),
     }
     return Features({name: special.get(name, Value("string")) for name in IMAGE_COLUMNS})
+
+
+def background_features() -> Features:
+    """Return the columns of a row of backgrounds: one concept with the places where it is plausibly seen.
+
+    `source` is the concept bank; `backgrounds` is empty where the language model named no usable place. With `seed`
+    the places can be asked for again.
+    """
+    from datasets import Features, List, Value
+
+    special = {"backgrounds": List(Value("string")), "seed": Value("int64")}
+    return Features({name: special.get(name, Value("string")) for name in BACKGROUND_COLUMNS})

@@ -14,6 +14,7 @@ from synclr_hf.toyworld.dice import Dice
 from synclr_hf.toyworld.full_frames import FULL_FRAMES
 from synclr_hf.toyworld.grammar import Query, Style, write_caption
 from synclr_hf.toyworld.lexicon import RELATIONS, entries, known_nouns, read, tokens
+from synclr_hf.toyworld.place_lists import asks_for_places, write_places
 from synclr_hf.toyworld.things import THINGS
 
 ARROW = "=>"
@@ -21,12 +22,12 @@ ARROW = "=>"
 
 
 class ToyLanguageModel:
-    """Completes few-shot caption prompts the way a base model does.
+    """Completes few-shot prompts the way a base model does: captions, or lists of places.
 
     It takes from the examples which fields a line has (concept; concept and background; concept and relation) and how
-    their captions are written (capital, article, full stop), writes a sentence about the query line, and goes on with
-    further lines of its own making until a stop string or the length ends it. The same (prompt, seed) pair gives the
-    same text in any batch.
+    their captions are written (capital, article, full stop), writes a sentence about the query line, or a list where
+    the examples are lists of places, and goes on with further lines of its own making until a stop string or the
+    length ends it. The same (prompt, seed) pair gives the same text in any batch.
     """
 
     name = "toyworld-grammar"
@@ -152,15 +153,29 @@ def _query(fields: Sequence[str], template: str) -> Query:
 
 
 def _continue(prompt: str, chooser: Chooser) -> str:
-    """Write the query's caption and two more lines, as a base model would."""
+    """Write the query's caption, or its list of places, and two more lines, as a base model would."""
     query, template, style = read_prompt(prompt)
-    text = ("" if prompt.endswith(" ") else " ") + write_caption(query, style, chooser)
+    lists = asks_for_places([line.partition(ARROW)[2] for line in prompt.splitlines()[:-1] if ARROW in line])
+    if lists and query.thing not in THINGS:
+        raise UserInputError(
+            f"the toy language model lists places for things only, not for the {FULL_FRAMES[query.thing].kind} "
+            f"'{query.thing}'; type '{next(iter(THINGS))} {ARROW}'"
+        )
+
+    def write(asked: Query) -> str:
+        return (
+            write_places(asked.thing, chooser, full_stop=style.full_stop)
+            if lists
+            else write_caption(asked, style, chooser)
+        )
+
+    text = ("" if prompt.endswith(" ") else " ") + write(query)
     for _ in range(2):
         thing = chooser.pick(tuple(THINGS))
         relation = chooser.pick(RELATIONS) if template == "relation" else None
         background = chooser.pick(THINGS[thing].backgrounds) if template == "background" else None
         head = ", ".join(part for part in (thing, relation or background) if part)
-        text += f"\n{head} {ARROW} {write_caption(Query(thing, thing, background, relation), style, chooser)}"
+        text += f"\n{head} {ARROW} {write(Query(thing, thing, background, relation))}"
     return text + "\n"
 
 

@@ -1,0 +1,268 @@
+"""The backgrounds stage: concepts in, a list of plausible places for each out (paper, section 3.1)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from synclr_hf.captions.language_models import LanguageModel, LanguageModelOptions, find_language_model
+from synclr_hf.captions.maker import first_line
+from synclr_hf.captions.places import PlaceList
+from synclr_hf.captions.templates import draw_examples, pools_fingerprint, shipped_examples, write_prompt
+from synclr_hf.concepts.banks import load_concepts
+from synclr_hf.concepts.concept import Concept
+from synclr_hf.data.back_ends import BackEnd
+from synclr_hf.data.cards import CardFacts, model_terms
+from synclr_hf.data.checks import check_integer, check_number
+from synclr_hf.data.schemas import background_features
+from synclr_hf.data.seeds import seed_for
+from synclr_hf.data.shards import DATA_FOLDER, Row, ShardTask
+from synclr_hf.data.tally import Tally
+from synclr_hf.data.workers import Report
+from synclr_hf.data.writing import RunPlan, command_line, write_run
+from synclr_hf.errors import UserInputError
+
+MAX_DRAWS = 20
+"""Lists asked for one concept; what is found by then is kept."""
+
+EXAMPLES = "places"
+"""Name of the file of examples."""
+
+NO_PLACES = "concept_without_places"
+"""Counts concepts for which no usable place came back."""
+
+_COLUMNS = {
+    "concept": "name of the concept",
+    "source": "the bank of the concept",
+    "backgrounds": "places where it is plausibly seen; empty if the language model named none that can be used",
+    "language_model": "what named them",
+    "seed": "seed of its draws",
+}
+_NOT_CONTENTS = ("output_dir", "rows_per_shard", "device_map", "base_url")
+"""Settings that `run.json` keeps elsewhere, or that do not decide what is asked for."""
+
+
+@dataclass
+class BackgroundsConfig:
+    """Settings of the backgrounds stage.
+
+    Attributes:
+        output_dir: folder to write.
+        concepts: a concept bank or mixture by name, a `.txt`, `.csv` or `.yaml` file, or `hub:ORG/NAME` for the class
+            names of a data set. Default: `synclr`, the paper's mixture (Table 11); for the toy language model, which
+            knows nothing else, `toyworld`. Only objects get backgrounds.
+        language_model: `toy`, `ORG/NAME` or a folder with a saved model, or `openai:MODEL` for one behind a server.
+        backgrounds_per_concept: places to find for a concept; fewer are kept where 20 lists name no more.
+        rows_per_shard: concepts of one shard, the unit of work and of resuming.
+        seed: the run's seed; every draw follows from it.
+        temperature: of the sampling; 0 is greedy, and every list then differs by its examples only.
+        top_p: nucleus of the sampling, in (0, 1].
+        max_new_tokens: longest list.
+        batch_size: prompts completed at once.
+        dtype: precision of a local model: auto (bfloat16 on a GPU, float32 elsewhere), bfloat16, float16, float32.
+        device_map: how a local model is spread over devices, e.g. `auto` for one that needs several GPUs.
+        base_url: address of the server of `openai:MODEL`, e.g. `http://localhost:8000/v1`.
+    """
+
+    output_dir: str
+    concepts: str | None = None
+    language_model: str = "toy"
+    backgrounds_per_concept: int = 50
+    rows_per_shard: int = 64
+    seed: int = 0
+    temperature: float = 0.8
+    top_p: float = 0.9
+    max_new_tokens: int = 100
+    batch_size: int = 64
+    dtype: str = "auto"
+    device_map: str | None = None
+    base_url: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be used (`UserInputError`)."""
+        self.output_dir = str(self.output_dir)
+        if self.concepts is None:
+            self.concepts = "toyworld" if self.language_model == "toy" else "synclr"
+        self.concepts = str(self.concepts)
+        check_integer("--backgrounds-per-concept", self.backgrounds_per_concept, minimum=1, example=50)
+        check_integer("--rows-per-shard", self.rows_per_shard, minimum=1, example=64)
+        check_integer("--seed", self.seed, minimum=0, example=0)
+        check_number("--temperature", self.temperature, minimum=0, example=0.8)
+        check_number("--top-p", self.top_p, minimum=0, maximum=1, above_minimum=True, example=0.9)
+        check_integer("--max-new-tokens", self.max_new_tokens, minimum=1, example=100)
+        self.options()
+
+    def options(self) -> LanguageModelOptions:
+        """Return how the language model is run."""
+        return LanguageModelOptions(self.batch_size, self.dtype, self.device_map, self.base_url)
+
+
+def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None) -> Path:
+    """Write the places of all concepts, or those that are missing, and return their folder.
+
+    Args:
+        config: what to write.
+        workers: number of processes; `None`: one a usable core for the toy model, one a GPU for a local model.
+
+    Raises:
+        UserInputError: a setting, the concepts or the folder cannot be used, or the disk is full.
+        KeyboardInterrupt: stopped by the user; the message says what is kept.
+    """
+    back_end = find_language_model(config.language_model, config.options())
+    concepts = _objects(str(config.concepts))
+    plan = RunPlan(
+        folder=Path(config.output_dir).expanduser(),
+        stage="backgrounds",
+        rows=len(concepts),
+        rows_per_shard=config.rows_per_shard,
+        configuration={
+            **{name: value for name, value in asdict(config).items() if name not in _NOT_CONTENTS},
+            "concepts_fingerprint": _fingerprint(concepts),
+            "examples_fingerprint": pools_fingerprint({EXAMPLES: shipped_examples(EXAMPLES)}),
+        },
+        remarks={"command": command_line("backgrounds", config)},
+        card=_card_facts(config),
+        unit="concept",
+    )
+    schema = background_features().arrow_schema
+    maker = BackgroundMaker(config, concepts, back_end)
+    return write_run(
+        plan,
+        schema,
+        maker,
+        workers=workers,
+        default_workers=back_end.default_workers,
+        devices=back_end.devices,
+    )
+
+
+def concepts_without_places(folder: str | Path) -> list[str]:
+    """Return the names of the concepts for which the language model named no usable place, in order.
+
+    Args:
+        folder: what `write_backgrounds` returned.
+    """
+    import pyarrow.parquet as pq
+
+    names: list[str] = []
+    for path in sorted((Path(folder) / DATA_FOLDER).glob("*.parquet")):
+        rows = pq.read_table(path, columns=["concept", "backgrounds"]).to_pylist()
+        names.extend(row["concept"] for row in rows if not row["backgrounds"])
+    return names
+
+
+@dataclass
+class BackgroundMaker:
+    """Makes the rows of a shard: asks for lists until a concept has enough places, or was asked `MAX_DRAWS` times.
+
+    Attributes:
+        config: the stage's settings.
+        concepts: one a row.
+        back_end: the language model, not loaded yet.
+    """
+
+    config: BackgroundsConfig
+    concepts: tuple[Concept, ...]
+    back_end: BackEnd
+    _model: LanguageModel | None = field(default=None, init=False, repr=False)
+
+    def load(self) -> None:
+        """Load the language model."""
+        self._model = self.back_end.load()
+
+    def make(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[Row]:
+        """Yield the shard's rows in the order of the concepts."""
+        assert self._model is not None
+        start, used = time.perf_counter(), self._usage()
+        numbers = range(task.first_row, task.first_row + task.num_rows)
+        seeds = [seed_for(self.config.seed, "backgrounds", number) for number in numbers]
+        lists = [PlaceList(self.concepts[number].name, self.config.backgrounds_per_concept) for number in numbers]
+        pending = list(range(task.num_rows))
+        for draw in range(MAX_DRAWS):
+            drawn = self._ask([lists[row] for row in pending], [seed_for(seeds[row], draw) for row in pending])
+            for row, completion in zip(pending, drawn, strict=True):
+                lists[row].add(completion)
+            left = [row for row in pending if not lists[row].full]
+            report(len(pending) - len(left))
+            pending = left
+            if not pending:
+                break
+        report(len(pending))
+        for found in lists:
+            tally.counts.update(found.rejected)
+            if rejected := found.rejected.total():
+                tally.concepts[found.concept] += rejected
+            if not found.places:
+                tally.counts[NO_PLACES] += 1
+        tally.cost.update({name: count - used[name] for name, count in self._usage().items()})
+        tally.cost["seconds"] += time.perf_counter() - start
+        for number, seed, found in zip(numbers, seeds, lists, strict=True):
+            yield {
+                "concept": found.concept,
+                "source": self.concepts[number].source,
+                "backgrounds": found.places,
+                "language_model": self._model.name,
+                "seed": seed,
+            }
+
+    def _ask(self, lists: list[PlaceList], seeds: list[int]) -> list[str]:
+        assert self._model is not None
+        pool = shipped_examples(EXAMPLES)
+        prompts = [
+            write_prompt(found.concept, draw_examples(pool, seed_for(seed, "examples"))).text
+            for found, seed in zip(lists, seeds, strict=True)
+        ]
+        completions = self._model.complete(
+            prompts,
+            seeds=seeds,
+            temperature=self.config.temperature,
+            top_p=self.config.top_p,
+            max_new_tokens=self.config.max_new_tokens,
+            stop=("\n",),
+        )
+        return [first_line(completion) for completion in completions]
+
+    def _usage(self) -> Counter[str]:
+        return Counter(getattr(self._model, "usage", None) or {})
+
+
+def _objects(spec: str) -> tuple[Concept, ...]:
+    """Return the objects among the concepts, each name once a source."""
+    unique: dict[tuple[str, str], Concept] = {}
+    for concept in load_concepts(spec):
+        if concept.kind == "object":
+            unique.setdefault((concept.name.casefold(), concept.source), concept)
+    if not unique:
+        raise UserInputError(
+            f"--concepts {spec} names no objects; captions of scenes and textures ask for no background; type "
+            "--concepts with a list that has objects"
+        )
+    return tuple(unique.values())
+
+
+def _fingerprint(concepts: tuple[Concept, ...]) -> str:
+    """Return a checksum of what decides the rows: names and banks, not weights."""
+    text = json.dumps([(concept.name, concept.source) for concept in concepts])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _card_facts(config: BackgroundsConfig) -> CardFacts:
+    licence, sentence = model_terms(config.language_model, "language model")
+    return CardFacts(
+        title="SynCLR backgrounds",
+        summary=(
+            f"Places where each concept of `{config.concepts}` is plausibly seen, named by the language model "
+            f"`{config.language_model}` from in-context prompts, in the spirit of SynCLR (arXiv 2312.17742, section "
+            "3.1). Each row is one concept with its places; `synclr captions --backgrounds` reads them."
+        ),
+        columns=_COLUMNS,
+        terms={"Backgrounds": sentence},
+        license=licence,
+        settings=asdict(config),
+        command=command_line("backgrounds", config),
+    )

@@ -1,0 +1,88 @@
+"""What a language model says about places, taken apart and checked."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from synclr_hf.captions.filters import chat, empty, markup
+from synclr_hf.captions.words import stems
+
+MAX_WORDS = 6
+MAX_CHARACTERS = 60
+
+REASONS = ("empty", "markup", "refusal", "chatter", "cut_off", "too_long", "sentence", "concept_itself", "duplicate")
+"""Why a place is dropped."""
+
+_NUMBERING = re.compile(r"(?:^|(?<=[,;]))\s*(?:\d+[.)]|[-•*])\s*")
+_SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
+_LEADING = re.compile(r"^(?:(?:and|or|in|on|at|a|an|the)\s+)+")
+_SENTENCE = re.compile(
+    r"[.!?:\"“”()]|\b(?:i|it|he|she|we|you|they|this|that|these|which|where|is|are|was|were|be|could|may|has|have|"
+    r"do|does|often|usually|such|etc|example|places|backgrounds?)\b"
+)
+
+
+class PlaceList:
+    """The places found for one concept so far.
+
+    Attributes:
+        concept: its name.
+        places: what was kept, in the order of finding: lower case, without article, no two alike.
+        rejected: what was dropped, by reason.
+    """
+
+    def __init__(self, concept: str, wanted: int) -> None:
+        self.concept = concept
+        self.places: list[str] = []
+        self.rejected: Counter[str] = Counter()
+        self._wanted = wanted
+        self._seen: set[tuple[str, ...]] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many places as wanted."""
+        return len(self.places) >= self._wanted
+
+    def add(self, completion: str) -> None:
+        """Take over the good places of one list until there are enough; what is wrong with the others is counted.
+
+        Args:
+            completion: one line, `place, place, place.`; without a full stop at its end the last place may be cut.
+        """
+        if reason := chat(completion):
+            self.rejected[reason] += 1
+            return
+        text = _NUMBERING.sub("", completion)
+        end = _SENTENCE_END.search(text)
+        parts = re.split(r"[,;]", text[: end.start()] if end else text)
+        if end is None:
+            parts.pop()
+            self.rejected["cut_off"] += 1
+        for part in parts:
+            if self.full:
+                return
+            place = tidy(part)
+            reason = self._reason(place)
+            if reason is None:
+                self.places.append(place)
+                self._seen.add(tuple(stems(place)))
+            else:
+                self.rejected[reason] += 1
+
+    def _reason(self, place: str) -> str | None:
+        if reason := empty(place) or markup(place):
+            return reason
+        if len(place.split()) > MAX_WORDS or len(place) > MAX_CHARACTERS:
+            return "too_long"
+        if _SENTENCE.search(place):
+            return "sentence"
+        key = tuple(stems(place))
+        if key == tuple(stems(self.concept)):
+            return "concept_itself"
+        return "duplicate" if key in self._seen else None
+
+
+def tidy(place: str) -> str:
+    """Return a place in lower case with single spaces, without quotes around it and without article or preposition."""
+    return _LEADING.sub("", " ".join(place.lower().split()).strip("'\"“”‘’ "))
