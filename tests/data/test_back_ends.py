@@ -1,14 +1,30 @@
 import pytest
 
 from synclr_hf.data.back_ends import BackEnd, find_back_end, load_object
+from synclr_hf.data.workers import usable_cores
 from synclr_hf.errors import UserInputError
 
 REGISTRY = {"toy": "collections:Counter", "transformers": "pathlib:PurePosixPath"}
 
 
-def find(spec):
+class OnDevice:
+    """A back end with options, for a device."""
+
+    takes = ("dtype", "device_map")
+    uses_device = True
+
+    def __init__(self, model, dtype="auto", device_map=None):
+        self.built = (model, dtype, device_map)
+
+
+class OnCores:
+    parallel_processes = True
+
+
+def find(spec, **more):
+    registry = REGISTRY | dict.fromkeys(more.get("served", ()), REGISTRY["transformers"])
     return find_back_end(
-        spec, REGISTRY, model_back_end="transformers", what="language model", option="--language-model"
+        spec, registry, model_back_end="transformers", what="language model", option="--language-model", **more
     )
 
 
@@ -40,6 +56,34 @@ def test_a_back_end_without_its_model_and_a_toy_with_one():
         find("transformers")
     with pytest.raises(UserInputError, match="'toy' takes no model; type --language-model toy"):
         find("toy:org/name")
+
+
+def test_a_back_end_that_asks_a_server():
+    assert find("api:name:7b", served=["api"]) == BackEnd("pathlib:PurePosixPath", "name:7b")
+    with pytest.raises(UserInputError, match="api does not say which model; type --language-model api:MODEL"):
+        find("api", served=["api"])
+    with pytest.raises(UserInputError, match="allowed: toy, api:MODEL, transformers:ORG/NAME, ORG/NAME, a folder"):
+        find("tony", served=["api"])
+
+
+def test_options_reach_the_class():
+    assert find("toy").takes == ()
+    back_end = BackEnd("test_back_ends:OnDevice", "org/name", (("dtype", "float16"),))
+    assert back_end.takes == ("dtype", "device_map")
+    assert back_end.load().built == ("org/name", "float16", None)
+
+
+def test_default_number_of_processes(monkeypatch):
+    """One a core, one a CUDA device (faked: four of them), or one."""
+    monkeypatch.setattr("synclr_hf.data.back_ends.visible_devices", lambda: ("0", "1", "2", "3"))
+    assert BackEnd("test_back_ends:OnCores").default_workers == usable_cores()
+    assert BackEnd("test_back_ends:OnCores").devices == ()
+    assert BackEnd("test_back_ends:OnDevice", "org/name").default_workers == 4
+    spread = BackEnd("test_back_ends:OnDevice", "org/name", (("device_map", "auto"),))
+    assert spread.default_workers == 1 and len(spread.devices) == 4
+    assert find("toy").default_workers == 1
+    monkeypatch.setattr("synclr_hf.data.back_ends.visible_devices", lambda: ())
+    assert BackEnd("test_back_ends:OnDevice", "org/name").default_workers == 1
 
 
 def test_the_class_says_whether_several_processes_may_load_it():
