@@ -54,6 +54,8 @@ def stage_options(
     for action in parser._actions:
         if action.dest in counts:
             action.type = _count
+        if action.dest == "output_dir":
+            action.required, action.default = False, _default_folder(stage, arguments)
     parser.add_argument("--workers", type=int, help="processes (default: one a core for toy, one a GPU for a model)")
     parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the data set there when it is finished")
     parser.add_argument("--private", action="store_true", help="with --push-to-hub: make a new repository private")
@@ -85,6 +87,17 @@ def _target(options: argparse.Namespace) -> DatasetTarget | None:
         if getattr(options, name):
             raise UserInputError(f"--{name} is for a data set that is published; type --push-to-hub ORG/NAME as well")
     return None
+
+
+def _default_folder(stage: str, arguments: Sequence[str]) -> str:
+    """Return `outputs/` with the name that the data set has on the Hub, or with that of the stage."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--push-to-hub")
+    try:
+        name = parser.parse_known_args(arguments)[0].push_to_hub or stage
+    except argparse.ArgumentError:  # the whole parser says it better
+        name = stage
+    return f"outputs/{name.rpartition('/')[2]}"
 
 
 def _count(text: str) -> int:

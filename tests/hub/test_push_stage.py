@@ -1,7 +1,5 @@
 """`synclr captions --push-to-hub`: the data set goes up when its stage ends, and loads for others by its name."""
 
-from pathlib import Path
-
 import pytest
 from small_run import synclr
 
@@ -10,7 +8,7 @@ NAME = "ada/bird-captions"
 
 def captions(hub, *options, token=None):
     """Type `synclr captions ...` for 40 toy captions in two shards."""
-    fixed = ("--output-dir", hub.folder / "captions", "--num-captions", "40", "--rows-per-shard", "20")
+    fixed = ("--num-captions", "40", "--rows-per-shard", "20")
     return synclr("captions", *fixed, *options, env=hub.environment(token or hub.token), cwd=hub.folder)
 
 
@@ -24,13 +22,14 @@ def test_captions_are_pushed_and_loaded_by_their_name(hub):
         "print(len(rows), rows['caption_id'][:] == list(range(40)), *rows.column_names)"
     )
     assert told.split()[:4] == ["40", "True", "caption_id", "caption"]
+    assert list((hub.folder / "outputs").iterdir()) == [hub.folder / "outputs" / "bird-captions"], "named like the set"
     assert str(hub.folder) not in hub.files(NAME, "dataset")["README.md"].decode()
 
     before = len(hub.uploads())
     again = captions(hub, "--push-to-hub", NAME)
     assert again.returncode == 0 and len(hub.uploads()) == before, "nothing is sent twice"
 
-    other = captions(hub, "--seed", "1", "--output-dir", hub.folder / "other", "--push-to-hub", NAME)
+    other = captions(hub, "--seed", "1", "--output-dir", "other", "--push-to-hub", NAME)
     assert (
         other.returncode == 2
         and "holds another run; nothing was written; type another name with --push-to-hub" in (other.stderr)
@@ -50,4 +49,4 @@ def test_captions_are_pushed_and_loaded_by_their_name(hub):
 def test_what_cannot_be_pushed_is_said_before_anything_is_written(hub, options, said):
     done = captions(hub, *options, token="hf_wrong")
     assert done.returncode == 2 and said in done.stderr
-    assert not (Path(hub.folder) / "captions").exists()
+    assert not (hub.folder / "outputs").exists()
