@@ -82,6 +82,7 @@ def test_lists_are_taken_apart(text, places):
         ("reed bed, ---, barn.", "empty"),
         ("reed bed, wren => hedge, barn.", "markup"),
         ("reed bed, <b>hedge</b>, barn.", "markup"),
+        ("reed bed, ox, barn.", "too_short"),
         ("reed bed, the far end of a very long jetty, barn.", "too_long"),
         (f"reed bed, {'m' * 61}, barn.", "too_long"),
         ("reed bed, where it sleeps, barn.", "sentence"),
