@@ -18,7 +18,7 @@ from synclr_hf.concepts.banks import load_concepts
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.data.back_ends import BackEnd
 from synclr_hf.data.cards import CardFacts, model_terms
-from synclr_hf.data.checks import check_integer, check_number
+from synclr_hf.data.checks import COUNT, check_integer, check_number
 from synclr_hf.data.schemas import background_features
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import DATA_FOLDER, Row, ShardTask
@@ -73,7 +73,7 @@ class BackgroundsConfig:
     concepts: str | None = None
     language_model: str = "toy"
     backgrounds_per_concept: int = 50
-    rows_per_shard: int = 64
+    rows_per_shard: int = field(default=64, metadata=COUNT)
     seed: int = 0
     temperature: float = 0.8
     top_p: float = 0.9

@@ -9,10 +9,21 @@ from synclr_hf.captions.filters import chat, empty, markup
 from synclr_hf.captions.words import stems
 
 MAX_WORDS = 6
-MAX_CHARACTERS = 60
+MIN_CHARACTERS, MAX_CHARACTERS = 3, 60
 
-REASONS = ("empty", "markup", "refusal", "chatter", "cut_off", "too_long", "sentence", "concept_itself", "duplicate")
-"""Why a place is dropped."""
+REASONS = (
+    "refusal",
+    "chatter",
+    "cut_off",
+    "empty",
+    "markup",
+    "too_short",
+    "too_long",
+    "sentence",
+    "concept_itself",
+    "duplicate",
+)
+"""Why a place is dropped, in the order in which it is looked for; the first two drop a whole list."""
 
 _NUMBERING = re.compile(r"(?:^|(?<=[,;]))\s*(?:\d+[.)]|[-•*])\s*")
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
@@ -73,6 +84,8 @@ class PlaceList:
     def _reason(self, place: str) -> str | None:
         if reason := empty(place) or markup(place):
             return reason
+        if len(place) < MIN_CHARACTERS:
+            return "too_short"
         if len(place.split()) > MAX_WORDS or len(place) > MAX_CHARACTERS:
             return "too_long"
         if _SENTENCE.search(place):

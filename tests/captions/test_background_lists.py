@@ -82,6 +82,7 @@ def test_lists_are_taken_apart(text, places):
         ("reed bed, ---, barn.", "empty"),
         ("reed bed, wren => hedge, barn.", "markup"),
         ("reed bed, <b>hedge</b>, barn.", "markup"),
+        ("reed bed, ox, barn.", "too_short"),
         ("reed bed, the far end of a very long jetty, barn.", "too_long"),
         (f"reed bed, {'m' * 61}, barn.", "too_long"),
         ("reed bed, where it sleeps, barn.", "sentence"),
@@ -233,7 +234,7 @@ def test_concepts_without_places_are_named_after_the_run(tmp_path, moody, capsys
         main(["backgrounds", *arguments, "--backgrounds-per-concept", "3"])
     assert end.value.code == 0
     said = capsys.readouterr().out.splitlines()
-    assert said == [f"backgrounds: {tmp_path / 'set'}", "no usable place came back for 1 concepts: wren"]
+    assert said == [f"backgrounds: {tmp_path / 'set'}", "concepts without a usable place (1): wren"]
 
 
 def test_another_bank_is_refused_in_the_same_folder_and_another_weight_is_not(tmp_path, moody):
@@ -280,3 +281,20 @@ def test_settings_that_cannot_be_used(settings, said):
 def test_the_concepts_are_those_of_the_captions_unless_others_are_named(model):
     assert BackgroundsConfig("x", language_model=model).concepts == CaptionsConfig("x", language_model=model).concepts
     assert BackgroundsConfig("x", concepts="birds.txt", language_model=model).concepts == "birds.txt"
+
+
+def test_a_set_is_read_from_the_hub(hub, toy):
+    files = {str(path.relative_to(toy)): path.read_bytes() for path in [toy / "README.md", *toy.glob("data/*")]}
+    hub.add(f"{hub.user}/places", files, "dataset")
+    said = hub.python(
+        """
+        import os
+        from synclr_hf.concepts.backgrounds import with_backgrounds
+        from synclr_hf.concepts.concept import Concept
+
+        owls = with_backgrounds([Concept("owl", "mine"), Concept("elk", "mine")], f"{os.environ['ORG']}/places")
+        print([len(one.backgrounds) for one in owls])
+        """,
+        ORG=hub.user,
+    )
+    assert said.splitlines()[-1] == "[4, 0]"
