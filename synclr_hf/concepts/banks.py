@@ -1,106 +1,138 @@
-"""Banks of concepts: built-in ones by name, the user's own from a text file."""
+"""Banks of concepts: shipped lists and mixtures by name, the user's own from a file or from labels on the Hub."""
 
 from __future__ import annotations
 
-import csv
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from synclr_hf.concepts.concept import CONCEPT_KINDS, Concept
+from synclr_hf.concepts.concept import Concept
+from synclr_hf.concepts.concept_files import CONCEPTS_FIX, read_concept_file
+from synclr_hf.concepts.hub_labels import HUB_PREFIX, read_hub_labels
+from synclr_hf.concepts.mixture_files import MIXTURE_SUFFIXES, read_mixture_file
 from synclr_hf.data.back_ends import load_object
 from synclr_hf.errors import UserInputError, unknown_name
 
-CONCEPT_BANKS: dict[str, str] = {"toyworld": "synclr_hf.toyworld.bank:load_bank"}
-"""Bank name -> import string of a function without arguments that returns the concepts."""
+CONCEPT_BANKS: dict[str, str] = {
+    "toyworld": "synclr_hf.toyworld.bank:load_bank",
+    "synclr": "synclr.yaml",
+    "imagenet1k": "imagenet1k.csv",
+    "imagenet21k": "imagenet21k.csv",
+    "aircraft": "aircraft.csv",
+    "caltech101": "caltech101.csv",
+    "cars": "cars.csv",
+    "dtd": "dtd.csv",
+    "flowers": "flowers.csv",
+    "food101": "food101.csv",
+    "pets": "pets.csv",
+    "places365": "places365.csv",
+    "sun397": "sun397.csv",
+}
+"""Name -> import string of a function without arguments that returns the concepts, or a file of `concepts/lists/`.
 
-_FIX = "--concepts toyworld, or --concepts FILE.txt with one concept a line"
+Each list says in its first lines where the names come from. `synclr` is the mixture of the paper's Table 11.
+"""
+
+LISTS = Path(__file__).parent / "lists"
+
+_FORMS = ("the path of a .txt or .csv file", "of a .yaml file with a mixture", f"{HUB_PREFIX}ORG/NAME")
 
 
-def load_concepts(name_or_path: str) -> tuple[Concept, ...]:
-    """Load a bank by its name, or read one from a file.
+@dataclass(frozen=True)
+class ConceptBank:
+    """What a bank or a mixture holds.
 
-    A `.csv` file has rows `name,weight` or `name,weight,kind` (a first row that starts with `name` is a heading);
-    any other file has one concept a line. Empty lines and lines that start with `#` are skipped, and a name that
-    comes again (whatever its case) is dropped. The file's stem becomes the `source`.
+    Attributes:
+        concepts: at least one; a name comes once a source.
+        dropped: source -> names that came again and were left out; sources without any are not listed.
+    """
+
+    concepts: tuple[Concept, ...]
+    dropped: dict[str, int]
+
+
+def load_concepts(spec: str | Path) -> tuple[Concept, ...]:
+    """Return the concepts of a bank or mixture; see `load_bank`, which also says what was dropped."""
+    return load_bank(spec).concepts
+
+
+def load_bank(spec: str | Path) -> ConceptBank:
+    """Load a bank or a mixture by its name, from a file, or from the labels of a data set on the Hub.
+
+    - a name of `CONCEPT_BANKS`;
+    - `PATH.csv` or `PATH.txt`: see `read_concept_file`; the file's stem is the `source`;
+    - `PATH.yaml`: a mixture, see `read_mixture_file`. The weights are scaled so that the concepts of a component
+      have its share together, within it in proportion to their own weights. A name that stands in several banks is
+      kept in each, with the weight that it has there: rows say which source they come from, and shares stay exact.
+    - `hub:ORG/NAME` or `hub:ORG/NAME:COLUMN`: see `read_hub_labels`; the id is the `source`.
+
+    A name that comes again in one bank, whatever its case, is dropped and counted.
 
     Raises:
-        UserInputError: no such bank or file, or a file that holds no usable concepts.
+        UserInputError: no such bank, file or data set, or one that holds no usable concepts.
     """
-    text = str(name_or_path)
+    text = str(spec)
     if text in CONCEPT_BANKS:
-        return tuple(load_object(CONCEPT_BANKS[text])())
+        place = CONCEPT_BANKS[text]
+        if ":" in place:
+            return _without_duplicates(load_object(place)())
+        text = str(LISTS / place)
+    if text.startswith(HUB_PREFIX):
+        return _without_duplicates(read_hub_labels(text))
     path = Path(text).expanduser()
-    if not path.exists() and not path.suffix and path.name == text:
-        raise unknown_name("concept bank", text, [*CONCEPT_BANKS, "the path of a .txt or .csv file"], _FIX)
-    lines = _read_lines(path)
-    parse = _parse_csv if path.suffix.lower() == ".csv" else _parse_text
+    if not path.suffix and path.name == text and not _is_there(path):
+        raise unknown_name("concept bank", text, [*CONCEPT_BANKS, *_FORMS], CONCEPTS_FIX)
+    if path.suffix.lower() in MIXTURE_SUFFIXES:
+        return _load_mixture(path)
+    return _without_duplicates(read_concept_file(path))
+
+
+def _load_mixture(path: Path) -> ConceptBank:
+    components = read_mixture_file(path)
+    total = math.fsum(component.share for component in components)
+    concepts: list[Concept] = []
+    dropped: dict[str, int] = {}
+    for component in components:
+        banks = [_load_member(path, spec) for spec in component.banks]
+        members = [concept for bank in banks for concept in bank.concepts]
+        weights = math.fsum(concept.weight for concept in members)
+        share = component.share / total
+        concepts += [_weighted(concept, share * (concept.weight / weights)) for concept in members]
+        for bank in banks:
+            for source, count in bank.dropped.items():
+                dropped[source] = dropped.get(source, 0) + count
+    return ConceptBank(tuple(concepts), dropped)
+
+
+def _load_member(path: Path, spec: str) -> ConceptBank:
+    """Load one bank of a mixture; a path is relative to the mixture's file."""
+    name = CONCEPT_BANKS.get(spec, spec)
+    if Path(name).suffix.lower() in MIXTURE_SUFFIXES:
+        raise UserInputError(f"'{path}': '{spec}' is a mixture itself; list its banks here instead")
+    beside = path.parent / Path(spec).expanduser()
+    known = spec in CONCEPT_BANKS or spec.startswith(HUB_PREFIX) or not (beside.suffix or _is_there(beside))
+    try:
+        return load_bank(spec if known else beside)
+    except UserInputError as error:
+        raise UserInputError(f"'{path}', bank '{spec}': {error}") from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # e.g. a name too long for the file system
+        return False
+
+
+def _weighted(concept: Concept, weight: float) -> Concept:
+    return Concept(concept.name, concept.source, concept.kind, concept.backgrounds, weight)
+
+
+def _without_duplicates(concepts: Iterable[Concept]) -> ConceptBank:
     unique: dict[str, Concept] = {}
-    for concept in parse(path, lines):
-        unique.setdefault(concept.name.casefold(), concept)
-    if not unique:
-        raise UserInputError(f"'{path}' holds no concepts; write one concept a line, or type --concepts toyworld")
-    return tuple(unique.values())
-
-
-def _read_lines(path: Path) -> list[tuple[int, str]]:
-    """Return (line number, stripped text) of every line that is neither empty nor a comment."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserInputError(f"there is no concept file '{path}'; type {_FIX}") from None
-    except OSError as error:
-        raise UserInputError(f"cannot read the concept file '{path}' ({error.strerror}); type {_FIX}") from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        where = data.count(b"\n", 0, error.start) + 1
-        raise UserInputError(
-            f"the concept file '{path}' is not UTF-8 text (line {where}); save it as UTF-8, or type {_FIX}"
-        ) from None
-    if any(not character.isprintable() and character not in "\t\r\n\f\u2028" for character in text):
-        raise UserInputError(f"the concept file '{path}' is not a text file (it holds binary data); type {_FIX}")
-    numbered = enumerate((line.strip() for line in text.split("\n")), start=1)
-    return [(number, line) for number, line in numbered if line and not line.startswith("#")]
-
-
-def _parse_text(path: Path, lines: list[tuple[int, str]]) -> list[Concept]:
-    return [Concept(_checked_name(path, number, line), source=path.stem) for number, line in lines]
-
-
-def _parse_csv(path: Path, lines: list[tuple[int, str]]) -> list[Concept]:
-    concepts = []
-    for place, (number, line) in enumerate(lines):
-        cells = [cell.strip() for cell in next(csv.reader([line]))]
-        if place == 0 and cells[0].casefold() == "name":
-            continue
-        if len(cells) > 3:
-            raise _bad_line(path, number, line, "more than three columns")
-        name, weight, kind = (*cells, "", "")[:3]
-        try:
-            share = float(weight) if weight else 1.0
-        except ValueError:
-            share = math.nan
-        if not 0 < share < math.inf:
-            raise _bad_line(path, number, line, f"the weight '{weight}' is not a number greater than 0")
-        if kind and kind not in CONCEPT_KINDS:
-            raise _bad_line(path, number, line, f"unknown kind '{kind}' (allowed: {', '.join(CONCEPT_KINDS)})")
-        name = _checked_name(path, number, name)
-        concepts.append(Concept(name, source=path.stem, kind=kind or "object", weight=share))
-    return concepts
-
-
-def _checked_name(path: Path, number: int, name: str) -> str:
-    """Return the name with single spaces; commas and arrows would be read as parts of the prompt."""
-    name = " ".join(name.split())
-    if not any(character.isalnum() for character in name):
-        raise UserInputError(f"'{path}' line {number}: '{name}' is not a name; write one concept a line")
-    if "," in name or "=>" in name:
-        raise UserInputError(
-            f"'{path}' line {number}: '{name}' holds a comma or an arrow; write one name a line, "
-            "or name,weight rows in a file that ends in .csv"
-        )
-    return name
-
-
-def _bad_line(path: Path, number: int, line: str, reason: str) -> UserInputError:
-    return UserInputError(f"'{path}' line {number}: {reason} in '{line}'; write name,weight or name,weight,kind")
+    dropped: dict[str, int] = {}
+    for concept in concepts:
+        if unique.setdefault(concept.name.casefold(), concept) is not concept:
+            dropped[concept.source] = dropped.get(concept.source, 0) + 1
+    return ConceptBank(tuple(unique.values()), dropped)

@@ -1,6 +1,9 @@
+import os
+
 import pytest
 
-from synclr_hf.concepts.banks import load_concepts
+from synclr_hf.concepts.backgrounds import shared_backgrounds
+from synclr_hf.concepts.banks import load_bank, load_concepts
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.errors import UserInputError
 
@@ -46,7 +49,7 @@ def test_weights_and_kinds(write):
     )
 
 
-@pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "often", "1e999"])
+@pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "-inf", "often", "1e999", "1e13"])
 def test_a_bad_weight(write, weight):
     path = write("things.csv", f"owl,1\nwren,{weight}\n")
     with pytest.raises(UserInputError, match=f"things.csv' line 2: the weight '{weight}' is not a number greater"):
@@ -92,8 +95,105 @@ def test_no_such_bank_and_no_such_file(tmp_path):
     assert "the path of a .txt or .csv file" in str(caught.value)
     with pytest.raises(UserInputError, match="there is no concept file 'birds.txt'"):
         load_concepts("birds.txt")
-    with pytest.raises(UserInputError, match=r"cannot read the concept file '.*' \(Is a directory\)"):
+    with pytest.raises(UserInputError, match=r"cannot read the concept file '.*': it is a folder; type --concepts"):
         load_concepts(str(tmp_path))
+    for name in ("", ".", "x" * 5000, "x" * 5000 + ".txt", "a/b", "~nobody", "a\0b.txt"):
+        with pytest.raises(UserInputError, match="--concepts toyworld"):
+            load_concepts(name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_other_unicode(write, encoding):
+    said = "is UTF-16 text; save it as UTF-8" if encoding in ("utf-16", "utf-32") else "holds binary data"
+    with pytest.raises(UserInputError, match=said):
+        load_concepts(write("birds.txt", "owl\nwren\n".encode(encoding)))
+
+
+@pytest.mark.parametrize("name", ["birds.txt", "birds.csv"])
+def test_any_line_ends(write, name):
+    assert names(write(name, b"\xef\xbb\xbfowl\r\nwren\rbarn  owl\n\r\n  mug")) == ["owl", "wren", "barn owl", "mug"]
+
+
+def test_columns(write):
+    path = write("things.csv", "owl,2,object,bird\nmug,,,\nmeadow,1,scene\nwren, ,,bird\n")
+    assert load_concepts(path) == (
+        Concept("owl", "things", backgrounds=shared_backgrounds("bird"), weight=2.0),
+        Concept("mug", "things"),
+        Concept("meadow", "things", kind="scene"),
+        Concept("wren", "things", backgrounds=shared_backgrounds("bird")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("heading", "row"),
+    [("name,domain", "owl,bird"), ("Name,Kind,Domain", "owl,object,bird"), ("name,domain,weight", "owl,bird,1")],
+)
+def test_a_heading_names_the_columns(write, heading, row):
+    assert load_concepts(write("things.csv", f"# mine\n{heading}\n{row}\n")) == (
+        Concept("owl", "things", backgrounds=shared_backgrounds("bird")),
+    )
+
+
+@pytest.mark.parametrize("heading", ["name,wieght", "name,kind,kind", "name,"])
+def test_a_heading_of_other_columns(write, heading):
+    with pytest.raises(UserInputError, match="line 1: columns that are not name, weight, kind, domain, each once"):
+        load_concepts(write("things.csv", f"{heading}\nowl,1\n"))
+
+
+def test_an_unknown_domain(write):
+    with pytest.raises(UserInputError, match="line 1: unknown domain 'birds' .allowed: aircraft, bird, .* in 'owl,1"):
+        load_concepts(write("things.csv", "owl,1,object,birds\n"))
+
+
+def test_names_that_come_again_are_dropped_and_counted(write):
+    bank = load_bank(write("birds.csv", "Owl,3\nowl,1\nwren,1\nOWL,2\n"))
+    assert [(concept.name, concept.weight) for concept in bank.concepts] == [("Owl", 3.0), ("wren", 1.0)]
+    assert bank.dropped == {"birds": 2}
+    composed = load_bank(write("birds.txt", "R\u00fcppell's warbler\nRu\u0308ppell's warbler\n"))
+    assert [concept.name for concept in composed.concepts] == ["R\u00fcppell's warbler"]
+    assert load_bank(write("same.txt", "owl\n" * 1000)).dropped == {"same": 999}
+    assert load_bank("toyworld").dropped == {}
+
+
+@pytest.mark.parametrize("name", ["birds.txt", "birds.csv"])
+def test_an_absurd_name(write, name):
+    path = write(name, "wren\n" + "owl " * 2500 + "\n")
+    with pytest.raises(
+        UserInputError, match="line 2: 'owl owl .*' has 9,999 characters, a name at most 100"
+    ) as caught:
+        load_concepts(path)
+    assert len(str(caught.value)) < 400
+    assert names(write(name, "x" * 100)) == ["x" * 100]
+    with pytest.raises(UserInputError, match="line 1: 'xxx.*' has 101 characters"):
+        load_concepts(write(name, "x" * 101))
+
+
+@pytest.mark.parametrize("character", ["\x07", "\x0b", "\x1b", "\x7f", "\x85", "\u200b", "\u202e", "\u2028", "\ufeff"])
+def test_control_characters(write, character):
+    with pytest.raises(UserInputError, match=f"line 2: the name holds the control character U.{ord(character):04X};"):
+        load_concepts(write("birds.txt", f"wren\now{character}l\n"))
+
+
+def test_names_of_other_scripts(write):
+    path = write(
+        "birds.txt", "\u30d5\u30af\u30ed\u30a6\nbarn\u00a0owl\n\u0645\u06cc\u200c\u0634\u0648\u062f\nsnowy\towl\n"
+    )
+    assert names(path) == ["\u30d5\u30af\u30ed\u30a6", "barn owl", "\u0645\u06cc\u200c\u0634\u0648\u062f", "snowy owl"]
+
+
+def test_a_file_too_large_is_not_even_read(tmp_path):
+    path = tmp_path / "zeros.txt"
+    with path.open("wb") as file:
+        file.truncate(200 * 2**20)
+    with pytest.raises(UserInputError, match="zeros.txt' has 200 MB, more than the 64 MB that a list of concepts may"):
+        load_concepts(path)
+
+
+def test_a_pipe(tmp_path):
+    path = tmp_path / "pipe.txt"
+    os.mkfifo(path)
+    with pytest.raises(UserInputError, match="pipe.txt': it is not a file"):
+        load_concepts(path)
 
 
 def test_every_message_is_one_line(write):
