@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from synclr_hf.captions.filters import lacks_concept
 from synclr_hf.concepts.backgrounds import BACKGROUND_DOMAINS, read_backgrounds, shared_backgrounds, with_backgrounds
+from synclr_hf.concepts.banks import CONCEPT_BANKS, load_concepts
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.data.schemas import background_features
 from synclr_hf.errors import UserInputError
@@ -77,6 +78,12 @@ def test_most_places_are_named_in_few_lists():
         for other in BACKGROUND_DOMAINS:
             shared = set(shared_backgrounds(domain)) & set(shared_backgrounds(other))
             assert domain == other or len(shared) < 25, (domain, other, len(shared))
+
+
+@pytest.mark.parametrize("bank", CONCEPT_BANKS)
+def test_no_concept_of_a_bank_is_a_place_of_its_own(bank):
+    objects = [concept for concept in load_concepts(bank) if concept.kind == "object"]
+    assert [concept.name for concept in objects if concept.name.casefold() in concept.backgrounds] == []
 
 
 def test_an_unknown_domain():
