@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synclr_hf.concepts.concept import Concept
-from synclr_hf.data.reading import check_columns, locate, unreadable
+from synclr_hf.data.reading import read_rows
 from synclr_hf.data.schemas import BACKGROUND_COLUMNS
-from synclr_hf.data.shards import DATA_FOLDER
 from synclr_hf.errors import UserInputError, unknown_name
 
 if TYPE_CHECKING:
@@ -124,24 +123,12 @@ def read_backgrounds(path_or_hub_id: str | Path) -> Dataset:
     Raises:
         UserInputError: nothing there, a column is missing or of another type, or the run is not finished.
     """
-    from datasets import List, Value, load_dataset
+    from datasets import List, Value
 
-    where = str(path_or_hub_id)
-    folder = locate(where, _STAGE)
-    shards = sorted(str(path) for path in folder.glob(f"{DATA_FOLDER}/train-*.parquet")) if folder else []
-    name, _, revision = (str(folder), "", "") if folder else where.partition("@")
-    try:
-        rows = (
-            load_dataset("parquet", data_files=shards, split="train")
-            if shards
-            else load_dataset(name, split="train", revision=revision or None)
-        )
-    except Exception as error:  # the libraries below raise dozens of kinds
-        raise unreadable(where, folder or Path(where), _STAGE, error) from error
-    check_columns(where, rows.column_names, BACKGROUND_COLUMNS, _STAGE)
+    rows = read_rows(path_or_hub_id, BACKGROUND_COLUMNS, _STAGE)
     if rows.features["backgrounds"] != List(Value("string")) or rows.features["concept"] != Value("string"):
         raise UserInputError(
-            f"'{where}' holds no names with lists of places (concept: {rows.features['concept']}, backgrounds: "
+            f"'{path_or_hub_id}' holds no names with lists of places (concept: {rows.features['concept']}, backgrounds: "
             f"{rows.features['backgrounds']}); type the folder that synclr {_STAGE} wrote"
         )
     return rows

@@ -33,7 +33,7 @@ def read_captions(path_or_hub_id: str | Path) -> Dataset:
     Raises:
         UserInputError: nothing there, no rows, a column is missing, or the run is not finished.
     """
-    return _read(path_or_hub_id, CAPTION_COLUMNS, stage="captions")
+    return read_rows(path_or_hub_id, CAPTION_COLUMNS, stage="captions")
 
 
 def read_images(path_or_hub_id: str | Path, columns: Sequence[str] = IMAGE_COLUMNS) -> Dataset:
@@ -50,7 +50,7 @@ def read_images(path_or_hub_id: str | Path, columns: Sequence[str] = IMAGE_COLUM
     """
     from datasets import Image, LargeList, List
 
-    rows = _read(path_or_hub_id, columns, stage="images").select_columns(list(columns))
+    rows = read_rows(path_or_hub_id, columns, stage="images").select_columns(list(columns))
     if not isinstance(rows.features["images"], List | LargeList):
         raise _no_list(str(path_or_hub_id))
     return rows.cast_column("images", List(Image(decode=False)))
@@ -88,7 +88,17 @@ def captions_fingerprint(path_or_hub_id: str | Path, captions: Dataset) -> str:
     return digest.hexdigest()[:32]
 
 
-def _read(path_or_hub_id: str | Path, columns: Sequence[str], stage: str) -> Dataset:
+def read_rows(path_or_hub_id: str | Path, columns: Sequence[str], stage: str) -> Dataset:
+    """Load the rows of a stage, memory-mapped.
+
+    Args:
+        path_or_hub_id: a folder that the stage wrote, or `org/name` on the Hub, also `org/name@revision`.
+        columns: the columns that the rows must have.
+        stage: which one, e.g. `captions`.
+
+    Raises:
+        UserInputError: nothing there, no rows, a column is missing, or the run is not finished.
+    """
     from datasets import load_dataset
 
     where = str(path_or_hub_id)
