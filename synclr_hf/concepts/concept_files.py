@@ -8,6 +8,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from synclr_hf.concepts.backgrounds import BACKGROUND_DOMAINS, shared_backgrounds
@@ -159,13 +160,27 @@ def _parse_csv(path: Path, lines: list[tuple[int, str]]) -> Iterator[Concept]:
         if domain and domain not in BACKGROUND_DOMAINS:
             allowed = ", ".join(BACKGROUND_DOMAINS)
             raise _bad_line(path, number, line, f"unknown domain '{domain}' (allowed: {allowed})")
+        name = checked_name(cells[0], f"'{path}' line {number}")
         yield Concept(
-            checked_name(cells[0], f"'{path}' line {number}"),
+            name,
             source,
             kinds[kind],
-            shared_backgrounds(domain) if domain else (),
+            _places(name, domain) if domain else (),
             _weight(path, number, line, weight) if weight else 1.0,
         )
+
+
+def _places(name: str, domain: str) -> tuple[str, ...]:
+    """Return the shared tuple itself unless one of the places is the concept."""
+    places, folded = shared_backgrounds(domain), name.casefold()
+    if folded in _folded_places(domain):
+        return tuple(place for place in places if place.casefold() != folded)
+    return places
+
+
+@cache
+def _folded_places(domain: str) -> frozenset[str]:
+    return frozenset(place.casefold() for place in shared_backgrounds(domain))
 
 
 def _cells(line: str) -> list[str]:

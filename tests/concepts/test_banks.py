@@ -140,6 +140,12 @@ def test_a_heading_of_other_columns(write, heading):
         load_concepts(write("things.csv", f"{heading}\nowl,1\n"))
 
 
+def test_a_place_is_no_background_of_itself(write):
+    places = shared_backgrounds("flower")
+    (concept,) = load_concepts(write("places.csv", f"{places[3].upper()},1,object,flower\n"))
+    assert concept.backgrounds == (*places[:3], *places[4:])
+
+
 def test_an_unknown_domain(write):
     with pytest.raises(UserInputError, match="line 1: unknown domain 'birds' .allowed: aircraft, bird, .* in 'owl,1"):
         load_concepts(write("things.csv", "owl,1,object,birds\n"))
