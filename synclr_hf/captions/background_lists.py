@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from synclr_hf.captions.language_models import LanguageModel, LanguageModelOptions, find_language_model
-from synclr_hf.captions.maker import first_line
+from synclr_hf.captions.language_models import LanguageModelOptions, find_language_model
 from synclr_hf.captions.places import PlaceList
 from synclr_hf.captions.templates import draw_examples, pools_fingerprint, shipped_examples, write_prompt
+from synclr_hf.captions.writer import Writer
 from synclr_hf.concepts.banks import load_concepts
 from synclr_hf.concepts.concept import Concept
-from synclr_hf.data.back_ends import BackEnd
 from synclr_hf.data.cards import CardFacts, model_terms
 from synclr_hf.data.checks import COUNT, check_integer, check_number
 from synclr_hf.data.schemas import background_features
@@ -130,7 +127,8 @@ def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None) 
         unit="concept",
     )
     schema = background_features().arrow_schema
-    maker = BackgroundMaker(config, concepts, back_end)
+    writer = Writer(back_end, config.temperature, config.top_p, config.max_new_tokens)
+    maker = BackgroundMaker(config, concepts, writer)
     return write_run(
         plan,
         schema,
@@ -163,35 +161,33 @@ class BackgroundMaker:
     Attributes:
         config: the stage's settings.
         concepts: one a row.
-        back_end: the language model, not loaded yet.
+        writer: the language model.
     """
 
     config: BackgroundsConfig
     concepts: tuple[Concept, ...]
-    back_end: BackEnd
-    _model: LanguageModel | None = field(default=None, init=False, repr=False)
+    writer: Writer
 
     def load(self) -> None:
         """Load the language model."""
-        self._model = self.back_end.load()
+        self.writer.load()
 
     def make(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[Row]:
         """Yield the shard's rows in the order of the concepts."""
-        assert self._model is not None
-        start, used = time.perf_counter(), self._usage()
         numbers = range(task.first_row, task.first_row + task.num_rows)
         seeds = [seed_for(self.config.seed, "backgrounds", number) for number in numbers]
         lists = [PlaceList(self.concepts[number].name, self.config.backgrounds_per_concept) for number in numbers]
         pending = list(range(task.num_rows))
-        for draw in range(MAX_DRAWS):
-            drawn = self._ask([lists[row] for row in pending], [seed_for(seeds[row], draw) for row in pending])
-            for row, completion in zip(pending, drawn, strict=True):
-                lists[row].add(completion)
-            left = [row for row in pending if not lists[row].full]
-            report(len(pending) - len(left))
-            pending = left
-            if not pending:
-                break
+        with self.writer.metered(tally):
+            for draw in range(MAX_DRAWS):
+                drawn = self._ask([lists[row] for row in pending], [seed_for(seeds[row], draw) for row in pending])
+                for row, completion in zip(pending, drawn, strict=True):
+                    lists[row].add(completion)
+                left = [row for row in pending if not lists[row].full]
+                report(len(pending) - len(left))
+                pending = left
+                if not pending:
+                    break
         report(len(pending))
         for found in lists:
             tally.counts.update(found.rejected)
@@ -199,36 +195,22 @@ class BackgroundMaker:
                 tally.concepts[found.concept] += rejected
             if not found.places:
                 tally.counts[NO_PLACES] += 1
-        tally.cost.update({name: count - used[name] for name, count in self._usage().items()})
-        tally.cost["seconds"] += time.perf_counter() - start
         for number, seed, found in zip(numbers, seeds, lists, strict=True):
             yield {
                 "concept": found.concept,
                 "source": self.concepts[number].source,
                 "backgrounds": found.places,
-                "language_model": self._model.name,
+                "language_model": self.writer.model.name,
                 "seed": seed,
             }
 
     def _ask(self, lists: list[PlaceList], seeds: list[int]) -> list[str]:
-        assert self._model is not None
         pool = shipped_examples(EXAMPLES)
         prompts = [
             write_prompt(found.concept, draw_examples(pool, seed_for(seed, "examples"))).text
             for found, seed in zip(lists, seeds, strict=True)
         ]
-        completions = self._model.complete(
-            prompts,
-            seeds=seeds,
-            temperature=self.config.temperature,
-            top_p=self.config.top_p,
-            max_new_tokens=self.config.max_new_tokens,
-            stop=("\n",),
-        )
-        return [first_line(completion) for completion in completions]
-
-    def _usage(self) -> Counter[str]:
-        return Counter(getattr(self._model, "usage", None) or {})
+        return self.writer.lines(prompts, seeds)
 
 
 def _objects(spec: str) -> tuple[Concept, ...]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from synclr_hf.captions.filters import CaptionFilters
-from synclr_hf.captions.language_models import LanguageModel
 from synclr_hf.captions.templates import Pools, Prompt, build_prompt
 from synclr_hf.captions.words import normalized
+from synclr_hf.captions.writer import Writer
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.concepts.mixture import ConceptMixture, ConceptPrompt
-from synclr_hf.data.back_ends import BackEnd
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import Row, ShardTask
 from synclr_hf.data.tally import Tally
@@ -26,30 +24,12 @@ MAX_ATTEMPTS = 50
 NO_BACKGROUND_LIST = "no_background_list"
 """Counts rows whose background template was drawn first and redrawn, because the concept lists no backgrounds."""
 
-_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»"}
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the language model draws.
-
-    Attributes:
-        temperature: 0 is greedy.
-        top_p: nucleus, in (0, 1].
-        max_new_tokens: longest completion.
-    """
-
-    temperature: float
-    top_p: float
-    max_new_tokens: int
-
 
 @dataclass(frozen=True)
 class _Slot:
     """One draw for one row."""
 
     caption_id: int
-    attempt: int
     seed: int
     wanted: ConceptPrompt
     prompt: Prompt
@@ -61,27 +41,24 @@ class CaptionMaker:
 
     Attributes:
         concepts: the bank or mixture.
-        back_end: the language model, not loaded yet.
+        writer: the language model.
         pools: examples of the prompts.
         filters: decide what is kept.
-        sampling: how the language model draws.
         seed: the run's seed.
         keep_rejects: whether rejected draws are kept beside the shard.
     """
 
     concepts: tuple[Concept, ...]
-    back_end: BackEnd
+    writer: Writer
     pools: Pools
     filters: CaptionFilters
-    sampling: Sampling
     seed: int = 0
     keep_rejects: bool = False
-    _model: LanguageModel | None = field(default=None, init=False, repr=False)
     _mixture: ConceptMixture | None = field(default=None, init=False, repr=False)
 
     def load(self) -> None:
         """Load the language model."""
-        self._model = self.back_end.load()
+        self.writer.load()
         self._mixture = ConceptMixture(self.concepts)
 
     def make(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[Row]:
@@ -90,57 +67,48 @@ class CaptionMaker:
         All slots are drawn once, then those that were rejected once more, and so on; so a duplicate is always found
         in the same slot, whatever the batch size.
         """
-        start, used = time.perf_counter(), self._usage()
         rows: dict[int, Row] = {}
         seen: set[str] = set()
         pending = list(range(task.first_row, task.first_row + task.num_rows))
-        for attempt in range(MAX_ATTEMPTS):
-            slots = [self._draw(caption_id, attempt) for caption_id in pending]
-            reasons: Counter[str] = Counter()
-            concepts: Counter[str] = Counter()
-            pending = []
-            for slot, caption in zip(slots, self._complete(slots), strict=True):
-                name = slot.wanted.concept.name
-                reason = self.filters.first_reason(caption, slot.prompt, name, seen)
-                if reason is None:
-                    seen.add(normalized(caption))
-                    rows[slot.caption_id] = self._row(slot, caption)
-                    if slot.wanted.without_list:
-                        tally.counts[NO_BACKGROUND_LIST] += 1
-                else:
+        with self.writer.metered(tally):
+            for attempt in range(MAX_ATTEMPTS):
+                reasons: Counter[str] = Counter()
+                concepts: Counter[str] = Counter()
+                for slot, caption in self._drawn(pending, attempt):
+                    name = slot.wanted.concept.name
+                    reason = self.filters.first_reason(caption, slot.prompt, name, seen)
+                    if reason is None:
+                        seen.add(normalized(caption))
+                        rows[slot.caption_id] = self._row(slot, caption)
+                        if slot.wanted.without_list:
+                            tally.counts[NO_BACKGROUND_LIST] += 1
+                        continue
                     reasons[reason] += 1
                     concepts[name] += 1
-                    pending.append(slot.caption_id)
                     if self.keep_rejects:
                         tally.rejects.append({"reason": reason, "attempt": attempt, **self._row(slot, caption)})
-            report(len(slots) - len(pending))
-            tally.counts.update(reasons)
-            tally.concepts.update(concepts)
-            if not pending:
-                break
-        else:
-            raise _give_up(self._model_name(), reasons, concepts)
-        tally.cost.update({name: count - used[name] for name, count in self._usage().items()})
-        tally.cost["seconds"] += time.perf_counter() - start
+                left = [caption_id for caption_id in pending if caption_id not in rows]
+                report(len(pending) - len(left))
+                tally.counts.update(reasons)
+                tally.concepts.update(concepts)
+                pending = left
+                if not pending:
+                    break
+            else:
+                raise _give_up(self.writer.model.name, reasons, concepts)
         yield from (rows[caption_id] for caption_id in sorted(rows))
 
-    def _draw(self, caption_id: int, attempt: int) -> _Slot:
+    def _drawn(self, caption_ids: list[int], attempt: int) -> Iterator[tuple[_Slot, str]]:
+        """Draw a caption for each slot, all at once."""
+        slots = [self._slot(caption_id, attempt) for caption_id in caption_ids]
+        captions = self.writer.lines([slot.prompt.text for slot in slots], [slot.seed for slot in slots])
+        return zip(slots, captions, strict=True)
+
+    def _slot(self, caption_id: int, attempt: int) -> _Slot:
         assert self._mixture is not None
         seed = seed_for(self.seed, "caption", caption_id, attempt)
         wanted = self._mixture.sample(seed_for(seed, "concept"))
-        return _Slot(caption_id, attempt, seed, wanted, build_prompt(wanted, seed_for(seed, "examples"), self.pools))
-
-    def _complete(self, slots: Sequence[_Slot]) -> list[str]:
-        assert self._model is not None
-        completions = self._model.complete(
-            [slot.prompt.text for slot in slots],
-            seeds=[slot.seed for slot in slots],
-            temperature=self.sampling.temperature,
-            top_p=self.sampling.top_p,
-            max_new_tokens=self.sampling.max_new_tokens,
-            stop=("\n",),
-        )
-        return [first_line(completion) for completion in completions]
+        return _Slot(caption_id, seed, wanted, build_prompt(wanted, seed_for(seed, "examples"), self.pools))
 
     def _row(self, slot: _Slot, caption: str) -> Row:
         return {
@@ -151,24 +119,9 @@ class CaptionMaker:
             "template": slot.wanted.template,
             "background": slot.wanted.background,
             "relation": slot.wanted.relation,
-            "language_model": self._model_name(),
+            "language_model": self.writer.model.name,
             "seed": slot.seed,
         }
-
-    def _model_name(self) -> str:
-        assert self._model is not None
-        return self._model.name
-
-    def _usage(self) -> Counter[str]:
-        return Counter(getattr(self._model, "usage", None) or {})
-
-
-def first_line(completion: str) -> str:
-    """Return the first line of a completion without space or quotes around it (paper, section 3.1)."""
-    line = completion.partition("\n")[0].strip()
-    if len(line) > 1 and _QUOTES.get(line[0]) == line[-1]:
-        return line[1:-1].strip()
-    return line
 
 
 def _give_up(model: str, reasons: Counter[str], concepts: Counter[str]) -> UserInputError:

@@ -11,10 +11,11 @@ from typing import Any
 
 from synclr_hf.captions.filters import MAX_TOKENS, CaptionFilters
 from synclr_hf.captions.language_models import LanguageModelOptions, find_language_model
-from synclr_hf.captions.maker import CaptionMaker, Sampling
+from synclr_hf.captions.maker import CaptionMaker
 from synclr_hf.captions.prompt_tokens import TokenCounter
 from synclr_hf.captions.templates import load_pools, pools_fingerprint
 from synclr_hf.captions.unsafe_words import UnsafeWords
+from synclr_hf.captions.writer import Writer
 from synclr_hf.concepts.banks import load_concepts
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.data.cards import CardFacts, model_terms
@@ -120,10 +121,9 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None) -> Pat
     unsafe = UnsafeWords() if config.unsafe_words is None else UnsafeWords.read(config.unsafe_words)
     maker = CaptionMaker(
         concepts=concepts,
-        back_end=back_end,
+        writer=Writer(back_end, config.temperature, config.top_p, config.max_new_tokens),
         pools=pools,
         filters=CaptionFilters(TokenCounter(config.prompt_tokenizer), config.max_prompt_tokens, unsafe),
-        sampling=Sampling(config.temperature, config.top_p, config.max_new_tokens),
         seed=config.seed,
         keep_rejects=config.keep_rejects,
     )

@@ -128,8 +128,8 @@ def read_backgrounds(path_or_hub_id: str | Path) -> Dataset:
     rows = read_rows(path_or_hub_id, BACKGROUND_COLUMNS, _STAGE)
     if rows.features["backgrounds"] != List(Value("string")) or rows.features["concept"] != Value("string"):
         raise UserInputError(
-            f"'{path_or_hub_id}' holds no names with lists of places (concept: {rows.features['concept']}, backgrounds: "
-            f"{rows.features['backgrounds']}); type the folder that synclr {_STAGE} wrote"
+            f"'{path_or_hub_id}' holds no names with lists of places (concept: {rows.features['concept']}, "
+            f"backgrounds: {rows.features['backgrounds']}); type the folder that synclr {_STAGE} wrote"
         )
     return rows
 
