@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from synclr_hf.captions.filters import MAX_TOKENS
 from synclr_hf.captions.statistics import OPENING_WORDS, CaptionStatistics, SampleStatistics, caption_statistics
 from synclr_hf.data.cards import PICTURE_FOLDER, REJECTED, CardSections, code, licence_fields, plain, table
 from synclr_hf.data.plots import bar_plot, histogram_plot
-from synclr_hf.data.shards import ShardNote
 from synclr_hf.data.tally import Tally
+
+logger = logging.getLogger(__name__)
 
 TOKENS_PER_WORD = 4 / 3
 """Rule of thumb of OpenAI for English: 100 tokens are about 75 words."""
-
-MAX_TOKENS = 77
-"""What the text encoder of Stable Diffusion 1.5 reads of a caption."""
 
 _MOST_NAMES = 20
 _MOST_SOURCES = 40
@@ -48,20 +48,28 @@ class CaptionFacts:
     wanted_shares: Mapping[str, float] | None = None
 
 
-def describe_captions(folder: Path, notes: Iterable[ShardNote], facts: CaptionFacts) -> CardSections:
-    """Look at all rows of a finished run and return the sections of its card.
+def describe_captions(files: Sequence[Path], tally: Tally, facts: CaptionFacts) -> CardSections:
+    """Look at all rows of a finished run and return the sections of its card; name concepts that got no caption.
 
     Args:
-        folder: the run folder.
-        notes: the notes of all shards, in any order.
+        files: the shards in order.
+        tally: what they all told, added up.
         facts: the settings of the run.
     """
-    tally = Tally()
-    files = []
-    for note in sorted(notes, key=lambda note: note.file):
-        tally.add(note.tally())
-        files.append(folder / note.file)
-    return caption_card_sections(caption_statistics(files, seed=facts.seed), tally, facts)
+    statistics = caption_statistics(files, seed=facts.seed)
+    if never := _never_kept(statistics, tally):
+        logger.warning("all draws of %s were rejected: %s", _plural(len(never), "concept"), _named(never, str))
+    return caption_card_sections(statistics, tally, facts)
+
+
+def _never_kept(statistics: CaptionStatistics, tally: Tally) -> list[str]:
+    """Return the concepts that were drawn and got no caption."""
+    return sorted(name for name in tally.concepts if name not in statistics.concepts)
+
+
+def _named(names: Sequence[str], write: Callable[[str], str]) -> str:
+    more = f", and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(write(name) for name in names[:_MOST_NAMES]) + more
 
 
 def caption_card_sections(statistics: CaptionStatistics, tally: Tally, facts: CaptionFacts) -> CardSections:
@@ -119,12 +127,9 @@ def _concepts(statistics: CaptionStatistics, tally: Tally) -> str:
     else:
         lines.append(f"Most captions: {_counted(counts[:_MOST_CONCEPTS])}.")
         lines.append(f"Fewest: {_counted(counts[: -_MOST_CONCEPTS - 1 : -1])}.")
-    never = sorted(name for name in tally.concepts if name not in statistics.concepts)
-    if never:
-        names = ", ".join(_name(name) for name in never[:_MOST_NAMES])
-        more = f", and {len(never) - _MOST_NAMES:,} more" if len(never) > _MOST_NAMES else ""
-        count = _plural(len(never), "concept")
-        lines.append(f"**Without a caption**, for all their draws were rejected: {count}: {names}{more}.")
+    if never := _never_kept(statistics, tally):
+        count, names = _plural(len(never), "concept"), _named(never, _name)
+        lines.append(f"**Without a caption**, for all their draws were rejected: {count}: {names}.")
     return "\n\n".join(lines)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synclr_hf.captions.duplicates import Fates, find_duplicates
-from synclr_hf.captions.stage import _COLUMNS
+from synclr_hf.captions.stage import CAPTION_COLUMNS_HOLD
 from synclr_hf.data.cards import CardFacts, model_terms
-from synclr_hf.data.checks import check_integer, check_number
+from synclr_hf.data.checks import COUNT, check_integer, check_number
 from synclr_hf.data.reading import captions_fingerprint, read_captions
 from synclr_hf.data.runs import RUN_FILE, finished_shards, open_run_folder, read_record, shard_count
 from synclr_hf.data.schemas import CAPTION_COLUMNS, caption_features
@@ -46,7 +46,7 @@ class DeduplicationConfig:
     output_dir: str
     captions: str
     similarity: float = 0.75
-    rows_per_shard: int = field(default=2048, metadata={"count": True})
+    rows_per_shard: int = field(default=2048, metadata=COUNT)
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be used (`UserInputError`)."""
@@ -219,7 +219,7 @@ def _card_facts(config: DeduplicationConfig, rows: int, language_model: str) -> 
             "of datatrove proposed the pairs, which were then compared in full. How many went of each kind is said "
             "below, under draws rejected or changed."
         ),
-        columns={**_COLUMNS, "caption_id": "id of the caption in the set that this one was made from"},
+        columns={**CAPTION_COLUMNS_HOLD, "caption_id": "id of the caption in the set that this one was made from"},
         terms={"Captions": sentence},
         license=licence,
         settings={"captions": config.captions, "similarity": config.similarity},

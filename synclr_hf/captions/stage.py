@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from synclr_hf.captions.card import CaptionFacts, describe_captions
 from synclr_hf.captions.filters import MAX_TOKENS, CaptionFilters
 from synclr_hf.captions.language_models import LanguageModelOptions, find_language_model
 from synclr_hf.captions.maker import CaptionMaker
@@ -16,14 +20,16 @@ from synclr_hf.captions.prompt_tokens import TokenCounter
 from synclr_hf.captions.templates import load_pools, pools_fingerprint
 from synclr_hf.captions.unsafe_words import UnsafeWords
 from synclr_hf.captions.writer import Writer
-from synclr_hf.concepts.banks import load_concepts
+from synclr_hf.concepts.banks import load_bank
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.data.cards import CardFacts, model_terms
 from synclr_hf.data.checks import COUNT, check_integer, check_number
 from synclr_hf.data.schemas import caption_features
 from synclr_hf.data.writing import RunPlan, command_line, write_run
 
-_COLUMNS = {
+logger = logging.getLogger(__name__)
+
+CAPTION_COLUMNS_HOLD = {
     "caption_id": "slot of the row: shard number x rows per shard + place",
     "caption": "one sentence",
     "concept": "the concept that it is about",
@@ -116,7 +122,10 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None) -> Pat
         KeyboardInterrupt: stopped by the user; the message says what is kept.
     """
     back_end = find_language_model(config.language_model, _options(config))
-    concepts = load_concepts(str(config.concepts))
+    bank = load_bank(str(config.concepts))
+    for source, count in bank.dropped.items():
+        logger.warning("%s: %d names that came again are left out", source, count)
+    concepts = bank.concepts
     pools = load_pools(config.examples)
     unsafe = UnsafeWords() if config.unsafe_words is None else UnsafeWords.read(config.unsafe_words)
     maker = CaptionMaker(
@@ -140,6 +149,7 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None) -> Pat
         },
         remarks={"command": command_line("captions", config)},
         card=_card_facts(config),
+        describe=partial(describe_captions, facts=_described(config, concepts)),
         unit="caption",
     )
     schema = caption_features().arrow_schema
@@ -188,6 +198,21 @@ def _concepts_fingerprint(concepts: Sequence[Concept]) -> str:
     )
 
 
+def _described(config: CaptionsConfig, concepts: Sequence[Concept]) -> CaptionFacts:
+    weights: Counter[str] = Counter()
+    for concept in concepts:
+        weights[concept.source] += concept.weight  # type: ignore[assignment]
+    total = sum(weights.values())
+    return CaptionFacts(
+        config.language_model,
+        config.temperature,
+        config.top_p,
+        config.max_new_tokens,
+        config.seed,
+        wanted_shares={source: weight / total for source, weight in weights.items()},
+    )
+
+
 def _card_facts(config: CaptionsConfig) -> CardFacts:
     licence, sentence = model_terms(config.language_model, "language model")
     return CardFacts(
@@ -197,7 +222,7 @@ def _card_facts(config: CaptionsConfig) -> CardFacts:
             f"`{config.concepts}`, from in-context prompts as in SynCLR (arXiv 2312.17742, section 3.1). Each row is "
             "one caption, ready for a text-to-image model."
         ),
-        columns=_COLUMNS,
+        columns=CAPTION_COLUMNS_HOLD,
         terms={"Captions": sentence},
         license=licence,
         settings=asdict(config),

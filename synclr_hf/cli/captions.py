@@ -1,13 +1,23 @@
-"""`synclr captions`: write captions for a list of concepts."""
+"""`synclr captions`: write captions for a list of concepts, or leave the duplicates of a set out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from synclr_hf.captions.deduplication import DeduplicationConfig, deduplicate_captions
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
 from synclr_hf.cli.options import run_stage, stage_options
+
+DEDUPLICATE = "--deduplicate"
+_EPILOG = f"synclr captions {DEDUPLICATE} SET writes a set without duplicates; synclr captions {DEDUPLICATE} --help"
 
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the options of the stage and run it."""
-    run_stage(stage_options(CaptionsConfig, "captions", arguments), "captions", write_captions)
+    if any(argument.partition("=")[0] == DEDUPLICATE for argument in arguments):
+        typed = [argument.replace(DEDUPLICATE, "--captions", 1) for argument in arguments]
+        if {"-h", "--help"} & set(arguments):
+            typed = ["--help"]
+        run_stage(stage_options(DeduplicationConfig, "captions", typed), "captions", deduplicate_captions)
+    else:
+        run_stage(stage_options(CaptionsConfig, "captions", arguments, epilog=_EPILOG), "captions", write_captions)

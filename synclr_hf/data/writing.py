@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from synclr_hf.data.cards import UNFINISHED, CardFacts, dataset_card
+from synclr_hf.data.cards import UNFINISHED, CardFacts, CardSections, dataset_card
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.runs import finished_shards, open_run_folder, shard_count
 from synclr_hf.data.shards import (
@@ -45,6 +45,9 @@ class RowMaker(Protocol):
         ...
 
 
+Describe = Callable[[Sequence[Path], Tally], CardSections]
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """A run of one stage, before it starts.
@@ -57,6 +60,7 @@ class RunPlan:
         configuration: what decides the contents; another one is refused in the same folder.
         remarks: what else `run.json` tells, e.g. the command; free to differ when the run is taken up again.
         card: what the dataset card says beside the numbers.
+        describe: looks at the shards of the finished run, in order, and at what they told, for more of the card.
         unit: what the progress bar counts.
         units_per_row: how many of them a row has.
     """
@@ -68,6 +72,7 @@ class RunPlan:
     configuration: dict[str, Any]
     remarks: dict[str, Any]
     card: CardFacts
+    describe: Describe | None = None
     unit: str = "row"
     units_per_row: int = 1
 
@@ -241,8 +246,20 @@ def _make_shards(
 
 
 def _write_card(plan: RunPlan, finished: _Finished, *, complete: bool) -> None:
-    size = sum((plan.folder / note.file).stat().st_size for note in finished.notes.values())
-    text = dataset_card(plan.card, rows=plan.rows, num_bytes=size, counts=finished.tally.counts, complete=complete)
+    files = [plan.folder / finished.notes[index].file for index in sorted(finished.notes)]
+    contents = None
+    if complete and plan.describe is not None:
+        with Progress(f"looking at the {plan.stage}"):
+            contents = plan.describe(files, finished.tally)
+        contents.write_pictures(plan.folder)
+    text = dataset_card(
+        plan.card,
+        rows=plan.rows,
+        num_bytes=sum(file.stat().st_size for file in files),
+        counts=finished.tally.counts,
+        complete=complete,
+        contents=contents,
+    )
     write_text(plan.folder / "README.md", text)
 
 
