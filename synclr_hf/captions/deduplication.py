@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synclr_hf.captions import duplicates
 from synclr_hf.captions.duplicates import Fates, find_duplicates
 from synclr_hf.captions.stage import CAPTION_COLUMNS_HOLD
 from synclr_hf.data.cards import CardFacts, model_terms
@@ -77,6 +78,7 @@ def deduplicate_captions(config: DeduplicationConfig, *, workers: int | None = N
     workers = usable_cores() if workers is None else workers
     check_integer("--workers", workers, minimum=1, example=1)
     captions = read_captions(config.captions).select_columns(list(CAPTION_COLUMNS))
+    workers = min(workers, -(-len(captions) // duplicates.ROWS_PER_FILE))
     folder = Path(config.output_dir).expanduser()
     work = folder / WORK_FOLDER
     language_model = _language_model(config.captions, captions)

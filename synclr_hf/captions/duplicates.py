@@ -1,7 +1,8 @@
 """Which captions of a set are duplicates: exact ones by checksums, near ones by datatrove's minhash.
 
 Memory is about 12 bytes a caption (1.8 GB for 150 million), most of it the 64-bit checksums of all captions, and 16
-bytes a pair that is found. The rest lies in files: 0.4 kB a caption at a similarity of 0.75, 0.8 kB at the most.
+bytes for each pair in each bucket where it is found. The rest lies in files: 0.4 kB a caption at a similarity of
+0.75, 0.8 kB at the most.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ changed n - 1 of n + 3 pairs are common: 0.69 for 10 words, 0.78 for 15, 0.88 fo
 """
 
 ROWS_PER_FILE = 50_000
-"""Captions that a process signs at once."""
+"""Captions that a process signs at once; for fewer no second process is worth its start."""
 
 _MAX_FILES = 256
 _ROWS_AT_ONCE = 1000
@@ -201,7 +202,9 @@ def _candidates(file: Path, rows_per_file: int, fates: np.ndarray) -> Iterator[n
 
     Every caption of a group that agrees in a bucket is compared with the first one and the `_LOOK_BACK` before it.
     """
-    chain = np.fromfile(file, dtype="<u4").reshape(-1, 4)
+    if file.stat().st_size == 0:
+        return
+    chain = np.memmap(file, dtype="<u4", mode="r").reshape(-1, 4)
     begins = np.flatnonzero((chain[1:, :2] != chain[:-1, 2:]).any(axis=1)) + 1
     at = np.searchsorted(begins, np.arange(_PAIRS_AT_ONCE, len(chain), _PAIRS_AT_ONCE))
     cuts = np.unique(np.concatenate([[0], begins[at[at < len(begins)]], [len(chain)]]))

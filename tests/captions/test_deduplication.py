@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -192,18 +191,22 @@ def test_several_processes_and_files_give_the_same_bytes(tmp_path, monkeypatch, 
 def test_killed_and_started_again_the_set_is_the_same(tmp_path, toy_config, toy_contents, moment):
     folder = tmp_path / "new"
     config = replace(toy_config, output_dir=str(folder))
-    program = (
-        "from synclr_hf.captions.deduplication import *\nif __name__ == '__main__':\n"
-        f"  deduplicate_captions({config!r}, workers=1)"
-    )
-    (tmp_path / "program.py").write_text(program)
+    program = f"""
+import os, signal
+from synclr_hf.captions.deduplication import *
+
+rename = os.replace
+def rename_and_die(source, target):
+    rename(source, target)
+    if str(target).endswith({moment!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = rename_and_die
+deduplicate_captions({config!r}, workers=1)
+"""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_DATASETS_CACHE": str(tmp_path / "cache")}
-    process = subprocess.Popen([sys.executable, tmp_path / "program.py"], env=environment, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (folder / moment).exists():
-        time.sleep(0.001)
-    process.kill()
-    process.wait()
-    assert (folder / moment).exists() and (folder / WORK_FOLDER).exists()
+    done = subprocess.run([sys.executable, "-c", program], env=environment, stderr=subprocess.DEVNULL)
+    assert done.returncode == -signal.SIGKILL and (folder / moment).exists()
     with pytest.raises(UserInputError, match="similarity 0.75 there, 0.9 now"):
         deduplicate_captions(replace(config, similarity=0.9), workers=1)
     assert contents(deduplicate_captions(config, workers=1)) == toy_contents
