@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 from synclr_hf.captions.filters import MAX_TOKENS
+from synclr_hf.captions.prompt_tokens import TokenCounter
 from synclr_hf.captions.statistics import OPENING_WORDS, CaptionStatistics, SampleStatistics, caption_statistics
-from synclr_hf.data.cards import PICTURE_FOLDER, REJECTED, CardSections, code, licence_fields, plain, table
+from synclr_hf.data.cards import REJECTED, CardSections, code, licence_fields, plain, table
 from synclr_hf.data.plots import bar_plot, histogram_plot
+from synclr_hf.data.shards import CARD_FOLDER
 from synclr_hf.data.tally import Tally
 
 logger = logging.getLogger(__name__)
-
-TOKENS_PER_WORD = 4 / 3
-"""Rule of thumb of OpenAI for English: 100 tokens are about 75 words."""
 
 _MOST_NAMES = 20
 _MOST_SOURCES = 40
@@ -38,6 +37,8 @@ class CaptionFacts:
         max_new_tokens: longest completion.
         seed: the run's seed; decides which examples are shown.
         wanted_shares: source -> its share in the mixture that was asked for; `None` where nothing was said.
+        count_tokens: counts what the image model reads.
+        max_tokens: the most it reads.
     """
 
     language_model: str
@@ -46,17 +47,19 @@ class CaptionFacts:
     max_new_tokens: int
     seed: int
     wanted_shares: Mapping[str, float] | None = None
+    count_tokens: TokenCounter = field(default_factory=TokenCounter)
+    max_tokens: int = MAX_TOKENS
 
 
-def describe_captions(files: Sequence[Path], tally: Tally, facts: CaptionFacts) -> CardSections:
+def describe_captions(files: Iterable[Path], tally: Tally, facts: CaptionFacts) -> CardSections:
     """Look at all rows of a finished run and return the sections of its card; name concepts that got no caption.
 
     Args:
-        files: the shards in order.
+        files: the shards, in any order.
         tally: what they all told, added up.
         facts: the settings of the run.
     """
-    statistics = caption_statistics(files, seed=facts.seed)
+    statistics = caption_statistics(sorted(files), seed=facts.seed, count_tokens=facts.count_tokens)
     if never := _never_kept(statistics, tally):
         logger.warning("all draws of %s were rejected: %s", _plural(len(never), "concept"), _named(never, str))
     return caption_card_sections(statistics, tally, facts)
@@ -80,7 +83,11 @@ def caption_card_sections(statistics: CaptionStatistics, tally: Tally, facts: Ca
         tally: what all shards told, added up.
         facts: the settings of the run.
     """
-    pictures = {"lengths": _length_picture(statistics)}
+    tokens, limit = statistics.sample.tokens, (facts.max_tokens, f"{facts.max_tokens:,} tokens: the most that is read")
+    pictures = {
+        "lengths": histogram_plot(statistics.lengths, axis="words", what="captions"),
+        "tokens": histogram_plot(tokens, axis="tokens", what="captions", limit=limit),
+    }
     if tally.counts:
         pictures["rejected"] = bar_plot(_reasons(tally.counts), axis="draws")
     if statistics.sample.words:
@@ -90,7 +97,7 @@ def caption_card_sections(statistics: CaptionStatistics, tally: Tally, facts: Ca
         "Mixture": _mixture(statistics, facts.wanted_shares),
         "Concepts": _concepts(statistics, tally),
         REJECTED: _rejected(statistics, tally),
-        "Lengths": _lengths(statistics),
+        "Lengths": _lengths(statistics, facts),
         "Diversity": _diversity(statistics),
         "Making and cost": _cost(statistics, tally.cost, facts),
         "Examples": _examples(statistics),
@@ -152,23 +159,22 @@ def _rejected(statistics: CaptionStatistics, tally: Tally) -> str:
     return "\n\n".join(parts)
 
 
-def _lengths(statistics: CaptionStatistics) -> str:
-    mean = sum(length * count for length, count in statistics.lengths.items()) / statistics.rows
-    shortest, longest = min(statistics.lengths), max(statistics.lengths)
-    middle = _quantile(statistics.lengths, 0.5)
-    span = f"From {shortest:,} to {longest:,} words" if shortest < longest else _plural(longest, "word")
-    return (
-        f"{span}, {mean:.1f} in the mean, {middle:,} in the median; about {mean * TOKENS_PER_WORD:.0f} tokens in the "
-        f"mean and {longest * TOKENS_PER_WORD:.0f} at most, estimated at 4/3 tokens a word. Counted over all rows.\n\n"
-        + _picture("lengths", "captions by their number of words")
+def _lengths(statistics: CaptionStatistics, facts: CaptionFacts) -> str:
+    tokenizer = facts.count_tokens.tokenizer
+    counter = "estimated for that of CLIP" if tokenizer is None else f"counted by the tokenizer {code(tokenizer)}"
+    return "\n\n".join(
+        (
+            f"Words, in all rows: {_span(statistics.lengths)}.",
+            _picture("lengths", "captions by their number of words"),
+            f"Tokens of the image model's text encoder, special ones included, {counter}, in {_which(statistics)}: "
+            f"{_span(statistics.sample.tokens)}; it reads {facts.max_tokens:,}.",
+            _picture("tokens", "captions by their number of tokens"),
+        )
     )
 
 
 def _diversity(statistics: CaptionStatistics) -> str:
     sample = statistics.sample
-    which = (
-        "all rows" if sample.rows == statistics.rows else f"{sample.rows:,} rows at even distances in the whole set"
-    )
     part = statistics.duplicates_part
     among = "all rows" if part == 1 else f"one of {part:,} different captions, chosen by checksum"
     lines = [
@@ -194,7 +200,7 @@ def _diversity(statistics: CaptionStatistics) -> str:
         ],
     ]
     parts = [
-        f"Measured on {which}, but for the duplicates; most of these numbers change with the number of rows.",
+        f"Measured on {_which(statistics)}, but for the duplicates; most of it depends on how many rows those are.",
         table(("measure", "value", "definition"), lines, numbers=("value",)),
     ]
     return "\n\n".join([*parts, *_frequent(sample)])
@@ -243,16 +249,6 @@ def _examples(statistics: CaptionStatistics) -> str:
     return table(("source", "template", "asked for", "caption"), lines)
 
 
-def _length_picture(statistics: CaptionStatistics) -> bytes:
-    return histogram_plot(
-        statistics.lengths,
-        axis="words",
-        what="captions",
-        second=("tokens, estimated at 4/3 a word", TOKENS_PER_WORD),
-        limit=(MAX_TOKENS / TOKENS_PER_WORD, f"{MAX_TOKENS} tokens"),
-    )
-
-
 def _reasons(counts: Mapping[str, int]) -> list[tuple[str, float]]:
     """Return the bars of the reasons; the rarest share one if there are too many."""
     ordered = _ordered(counts)
@@ -267,18 +263,23 @@ def _ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _quantile(lengths: Mapping[int, int], part: float) -> int:
-    """Return the least length that this part of the captions does not exceed."""
-    left = part * Counter(lengths).total()
-    for length in sorted(lengths):
-        left -= lengths[length]
-        if left <= 0:
-            return length
-    return max(lengths)
+def _span(lengths: Mapping[int, int]) -> str:
+    """Return range, mean and median of numbers that come so often."""
+    total, numbers = sum(lengths.values()), sorted(lengths)
+    mean = sum(number * count for number, count in lengths.items()) / total
+    upto = accumulate(lengths[number] for number in numbers)
+    median = next(number for number, count in zip(numbers, upto, strict=True) if 2 * count >= total)
+    return f"{numbers[0]:,} to {numbers[-1]:,}, {mean:.1f} in the mean, {median:,} in the median"
+
+
+def _which(statistics: CaptionStatistics) -> str:
+    """Return what the sample is."""
+    rows = statistics.sample.rows
+    return "all rows" if rows == statistics.rows else f"{rows:,} rows at even distances over all shards"
 
 
 def _path(name: str) -> str:
-    return f"{PICTURE_FOLDER}/{name}.png"
+    return f"{CARD_FOLDER}/{name}.png"
 
 
 def _picture(name: str, shows: str) -> str:

@@ -210,6 +210,8 @@ def _described(config: CaptionsConfig, concepts: Sequence[Concept]) -> CaptionFa
         config.max_new_tokens,
         config.seed,
         wanted_shares={source: weight / total for source, weight in weights.items()},
+        count_tokens=TokenCounter(config.prompt_tokenizer),
+        max_tokens=config.max_prompt_tokens,
     )
 
 

@@ -11,7 +11,8 @@ from zlib import crc32
 
 import numpy as np
 
-from synclr_hf.captions.filters import normalized
+from synclr_hf.captions import words as caption_words
+from synclr_hf.captions.prompt_tokens import TokenCounter
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import Row
 
@@ -50,6 +51,7 @@ class SampleStatistics:
 
     Attributes:
         rows: captions of the sample.
+        tokens: tokens that the image model reads, special ones included -> captions of that length.
         vocabulary: different words.
         words: the most frequent words that are no `STOP_WORDS`, with the share of captions that have them.
         distinct: distinct-1, -2, -3: different n-grams / all n-grams (Li et al. 2016, arXiv 1510.03055); `None` where
@@ -64,6 +66,7 @@ class SampleStatistics:
     """
 
     rows: int
+    tokens: Mapping[int, int]
     vocabulary: int
     words: tuple[tuple[str, float], ...]
     distinct: tuple[float | None, float | None, float | None]
@@ -105,13 +108,18 @@ class CaptionStatistics:
 
 
 def caption_statistics(
-    files: Sequence[str | Path], *, seed: int = 0, sample_rows: int = SAMPLE_ROWS
+    files: Sequence[str | Path],
+    *,
+    seed: int = 0,
+    count_tokens: TokenCounter | None = None,
+    sample_rows: int = SAMPLE_ROWS,
 ) -> CaptionStatistics:
     """Look once at all rows; memory grows with the number of different concepts and with nothing else.
 
     Args:
         files: Parquet files with the columns of a caption row; their order decides which rows are sampled.
         seed: decides which examples are shown.
+        count_tokens: counts the tokens of a caption; `None`: estimates those of CLIP.
         sample_rows: rows of the sample at most; they lie at even distances in the whole set.
 
     Raises:
@@ -149,20 +157,21 @@ def caption_statistics(
         lengths=dict(sorted(lengths.items())),
         duplicates=copies.share(),
         duplicates_part=copies.part,
-        sample=sample_statistics([row["caption"] or "" for row in sample]),
+        sample=sample_statistics([row["caption"] or "" for row in sample], count_tokens or TokenCounter()),
         examples=_examples(sample, seed),
     )
 
 
-def sample_statistics(captions: Sequence[str]) -> SampleStatistics:
+def sample_statistics(captions: Sequence[str], count_tokens: TokenCounter) -> SampleStatistics:
     """Return the diversity of some captions, at least one; about a second for 20,000."""
-    words = [normalized(caption).split() for caption in captions]
+    words = [caption_words.words(caption) for caption in captions]
     holding = Counter(word for one in words for word in dict.fromkeys(one))
     openings = Counter(" ".join(one[:OPENING_WORDS]) for one in words)
     nearest = _nearest(words)
     frequent = {word: count for word, count in holding.items() if word not in STOP_WORDS}
     return SampleStatistics(
         rows=len(captions),
+        tokens=dict(sorted(Counter(map(count_tokens, captions)).items())),
         vocabulary=len(holding),
         words=_shares(frequent, len(captions), NUM_WORDS),
         distinct=(_distinct(words, 1), _distinct(words, 2), _distinct(words, 3)),

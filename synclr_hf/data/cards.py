@@ -16,9 +16,6 @@ _LARGEST_SIZES = ((10**10, "1B<n<10B"), (10**11, "10B<n<100B"), (10**12, "100B<n
 UNFINISHED = "**UNFINISHED**"
 """Stands in the card of a run that has shards left to make."""
 
-PICTURE_FOLDER = "card"
-"""Where the pictures of a card lie in the run folder; no name of a split, so `load_dataset` leaves them alone."""
-
 REJECTED = "Draws rejected or changed"
 """Heading of the section on rejects."""
 
@@ -64,7 +61,7 @@ class CardSections:
     Attributes:
         sections: heading -> markdown; texts of users and models in it went through `plain` or `code`. A heading that
             the card has anyway, e.g. `REJECTED`, takes its place.
-        pictures: path in the run folder, below `PICTURE_FOLDER` -> contents of the file.
+        pictures: path in the run folder, below `CARD_FOLDER` -> contents of the PNG file; `load_dataset` reads none.
     """
 
     sections: Mapping[str, str]

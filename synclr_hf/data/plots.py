@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _ACCENT, _INK, _SOFT, _GRID, _MARK = "#0b6e69", "#15191c", "#566067", "#e6eaeb", "#b3401f"
 _WIDTH, _DPI = 8, 150
 _LONGEST_LABEL = 28
-_MOST_BINS = 64
+_MOST_BINS = 80
 _LEAST_RANGE = 12
 
 
@@ -53,7 +53,6 @@ def histogram_plot(
     *,
     axis: str,
     what: str,
-    second: tuple[str, float] | None = None,
     limit: tuple[float, str] | None = None,
 ) -> bytes:
     """Draw how often each whole number comes, as shares in percent; a wide range is put into bins.
@@ -62,7 +61,6 @@ def histogram_plot(
         counts: number (0 or more) -> how often, not empty.
         axis: what the number is.
         what: what is counted.
-        second: name of a second axis on top, and how many of its units one of the first is.
         limit: a number to mark by a line, and what it is; left out where the numbers stay far below it.
     """
     low, high = min(counts), max(counts)
@@ -84,13 +82,6 @@ def histogram_plot(
         axes.set_xlabel(axis if width == 1 else f"{axis} (bins of {width:,})")
         axes.set_ylabel(f"{what} (%)")
         axes.grid(axis="y", color=_GRID)
-        if second is not None:
-            factor = second[1]
-            top = axes.secondary_xaxis("top", functions=(lambda x: x * factor, lambda x: x / factor))
-            top.set_xlabel(second[0], color=_SOFT)
-            top.tick_params(colors=_SOFT, length=3)
-            _whole_ticks(top.xaxis)
-            top.spines["top"].set_visible(False)
         if limit is not None and marked:
             left_of_it = limit[0] > sum(axes.get_xlim()) / 2
             axes.axvline(limit[0], color=_MARK, linewidth=1.2, linestyle="--")

@@ -26,6 +26,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DATA_FOLDER = "data"
 NOTES_FOLDER = "shards"
 REJECTS_FOLDER = "rejects"
+CARD_FOLDER = "card"
 TEMPORARY_SUFFIX = ".tmp"
 ROWS_PER_GROUP = 256
 """Rows of a parquet row group; they are the only ones held in memory while a shard is written."""

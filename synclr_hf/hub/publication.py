@@ -16,10 +16,9 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from synclr_hf.data.cards import PICTURE_FOLDER
 from synclr_hf.data.reading import check_complete
 from synclr_hf.data.runs import RUN_FILE, read_record
-from synclr_hf.data.shards import DATA_FOLDER
+from synclr_hf.data.shards import CARD_FOLDER, DATA_FOLDER
 from synclr_hf.errors import UserInputError, unknown_name
 from synclr_hf.hub.cards import model_card
 from synclr_hf.hub.wheel import build_wheel
@@ -190,7 +189,7 @@ def dataset_repository(
     mark = _mark({name: record[name] for name in ("stage", "rows", "configuration")})
     files: dict[str, Path | bytes] = {f"{DATA_FOLDER}/{path.name}": path for path in _shards(folder)}
     card = (folder / "README.md").read_text(encoding="utf-8").replace("PATH_OR_HUB_ID", repo_id)
-    files |= {f"{PICTURE_FOLDER}/{path.name}": path for path in sorted((folder / PICTURE_FOLDER).glob("*.png"))}
+    files |= {f"{CARD_FOLDER}/{path.name}": path for path in sorted((folder / CARD_FOLDER).glob("*.png"))}
     files["README.md"] = _without_roots(card, roots).encode()
     files[MARK_FILE] = _mark_file(mark)
     return Repository(repo_id, "dataset", mark, files, option)

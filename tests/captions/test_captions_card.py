@@ -106,12 +106,15 @@ def test_the_licence_that_the_model_states(tmp_path):
 def test_lengths_and_diversity(tmp_path):
     captions = ["An owl sits on a branch."] * 3 + ["One wren."]
     card = sections(tmp_path, captions)
-    assert "From 2 to 6 words, 5.0 in the mean, 6 in the median; about 7 tokens" in card.sections["Lengths"]
+    assert "Words, in all rows: 2 to 6, 5.0 in the mean, 6 in the median." in card.sections["Lengths"]
+    assert "in all rows: 5 to 9, 8.0 in the mean, 9 in the median; it reads 77." in card.sections["Lengths"]
     told = card.sections["Diversity"]
     assert "| exact duplicates | 50.0 % |" in told and "| begin alike | 75.0 % |" in told
     assert "| self-similarity, mean | 0.750 |" in told and "over 4 captions" in told
     assert "“an owl sits” (75.0 %)" in told and "aside: branch, owl, sits, wren." in told
-    assert set(sizes(card)) == {"lengths.png", "words.png"} and all(width == 1200 for width, _ in sizes(card).values())
+    assert set(sizes(card)) == {"lengths.png", "tokens.png", "words.png"} and all(
+        width == 1200 for width, _ in sizes(card).values()
+    )
 
 
 @pytest.mark.parametrize("captions", [["An owl."], [""], NASTY, NASTY * 60])
@@ -138,13 +141,14 @@ def test_a_finished_run_is_described_and_loads_as_before(tmp_path):
     folder = write_captions(CaptionsConfig(str(tmp_path / "run"), num_captions=150, rows_per_shard=64), workers=1)
     files = sorted((folder / "data").iterdir())
     card = describe_captions(files, Tally(), FACTS)
+    assert card == describe_captions(reversed(files), Tally(), FACTS), "in whatever order shards were finished"
     card.write_pictures(folder)
     (folder / "README.md").write_text(
         dataset_card(CARD, rows=150, num_bytes=1, counts={}, complete=True, contents=card)
     )
     (folder / "rejects").mkdir(exist_ok=True)
     (folder / "rejects" / "00000.jsonl").write_text('{"caption": "", "reason": "empty"}\n')
-    assert {"lengths.png", "words.png"} <= {path.name for path in (folder / "card").iterdir()}
+    assert {"lengths.png", "tokens.png", "words.png"} == {path.name for path in (folder / "card").iterdir()}
     rows = load_dataset(str(folder))
     assert list(rows) == ["train"] and rows["train"].features == caption_features() and len(rows["train"]) == 150
     assert rows["train"]["caption_id"][:] == list(range(150))

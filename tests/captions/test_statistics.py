@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from synclr_hf.captions import statistics
-from synclr_hf.captions.statistics import NUM_EXAMPLES, caption_statistics, sample_statistics
+from synclr_hf.captions.prompt_tokens import TokenCounter
+from synclr_hf.captions.statistics import NUM_EXAMPLES, caption_statistics
 from synclr_hf.data.schemas import caption_features
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,10 @@ def row(caption_id, caption="An owl.", concept="owl", source="birds", template="
         "template": template,
         **told,
     }
+
+
+def sample_statistics(captions):
+    return statistics.sample_statistics(captions, TokenCounter())
 
 
 def shards(folder, rows, size=10):
@@ -55,6 +60,7 @@ def test_counts_over_all_rows(tmp_path):
 def test_diversity_by_hand():
     told = sample_statistics(["A cat sat.", "a CAT sat down!", "Red dog runs fast."])
     assert (told.rows, told.vocabulary, told.probes) == (3, 8, 3)
+    assert told.tokens == {6: 1, 7: 2}, "a word or mark each, and two special ones"
     assert told.distinct == pytest.approx((8 / 11, 6 / 8, 4 / 5))
     assert told.nearest_mean == pytest.approx((2 / 3 + 2 / 3 + 0) / 3), "two word pairs of three are shared"
     assert told.nearest_high == pytest.approx(2 / 3)

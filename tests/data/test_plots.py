@@ -44,8 +44,7 @@ def test_any_number_can_be_drawn_inside_the_picture(numbers):
 
 @pytest.mark.parametrize("counts", [{0: 1}, {7: 3}, {3: 1, 60: 1}, {1: 4, 20: 100, 10_000: 3}])
 def test_any_range_makes_a_histogram(counts):
-    options = {"second": ("tokens", 4 / 3), "limit": (57.75, "77 tokens")}
-    image = pixels(histogram_plot(counts, axis="words", what="captions", **options))
+    image = pixels(histogram_plot(counts, axis="tokens", what="captions", limit=(57.75, "a limit")))
     marked = (abs(image - (0xB3, 0x40, 0x1F)).max(axis=2) < 60).any()
     assert marked == (max(counts) > 40) and (abs(image - ACCENT).max(axis=2) < 3).any()
 
