@@ -111,6 +111,13 @@ def find_language_model(spec: str, options: LanguageModelOptions | None = None) 
     return replace(back_end, options=tuple((name, getattr(options, name)) for name in takes))
 
 
+def cut_at(text: str, stop: Sequence[str]) -> str:
+    """Return `text` up to the first of the `stop` strings."""
+    for ending in stop:
+        text = text.partition(ending)[0] if ending else text
+    return text
+
+
 def _not_taken(name: str, value: object, spec: str) -> UserInputError:
     flag = f"--{name.replace('_', '-')}"
     able = [other for other, path in LANGUAGE_MODELS.items() if name in getattr(load_object(path), "takes", ())]

@@ -1,13 +1,165 @@
-"""Language models behind an OpenAI-compatible server."""
+"""Language models behind an OpenAI-compatible server: vLLM, TGI, SGLang, `transformers serve`, Inference Providers."""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from synclr_hf.captions.language_models import cut_at
+from synclr_hf.captions.server_requests import Server
+from synclr_hf.errors import UserInputError
+
+INFERENCE_PROVIDERS = "https://router.huggingface.co/v1"
+INSTRUCTION = (
+    "Complete the last line of the text in the manner of the lines before it. "
+    "Answer with the completion only: one line, no comment, no quotation marks."
+)
+_OF_HUGGING_FACE = (".huggingface.co", ".huggingface.cloud", ".hf.space")
+
 
 class OpenAIChatModel:
-    """Placeholder."""
+    """A chat model, asked to complete the last line of the prompt.
+
+    The first line of the answer that says something is taken, without the query if the model repeats it. Several
+    requests are in flight at a time; one that fails is sent again, see `server_requests`. Each carries its prompt's
+    own seed; whether the same seed gives the same text again is up to the server.
+
+    The API key is OPENAI_API_KEY for a server of your own; the token of the Hub (HF_TOKEN) is sent to Hugging Face
+    only.
+
+    Args:
+        model: the model's name at the server.
+        batch_size: largest number of requests in flight.
+        base_url: address of the server, e.g. `http://host:8000/v1`; `None`: Inference Providers of the Hub.
+
+    Raises:
+        UserInputError: an address that cannot be used, or a key that is missing.
+    """
 
     takes = ("batch_size", "base_url")
+    parallel_processes = False
+    _endpoint = "chat/completions"
+
+    def __init__(self, model: str, *, batch_size: int = 64, base_url: str | None = None) -> None:
+        self.name = model
+        self.usage: Counter[str] = Counter()
+        self._batch_size = batch_size
+        self._server = _server(base_url, self._endpoint)
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
+        stop: Sequence[str],
+    ) -> list[str]:
+        """Return one completion a prompt; see `LanguageModel.complete`.
+
+        Raises:
+            UserInputError: the server refuses a request, or does not answer any more; the line names it.
+        """
+        sampling = {"model": self.name, "max_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
+        bodies = [
+            {**sampling, "seed": seed % 2**31, **self._question(prompt, stop)}  # some servers read 32 bits
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        answers = self._server.ask(bodies, self._read, self._batch_size)
+        for _, usage in answers:
+            self.usage.update(usage)
+        return [self._completion(text, prompt, stop) for (text, _), prompt in zip(answers, prompts, strict=True)]
+
+    def _question(self, prompt: str, stop: Sequence[str]) -> dict[str, Any]:
+        """Return the part of the body that the endpoint has for itself; a chat may begin with an empty line."""
+        messages = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": prompt}]
+        return {"messages": messages}
+
+    def _read(self, reply: dict[str, Any]) -> tuple[str, Counter[str]]:
+        return _text(reply["choices"][0]["message"]["content"]), _usage(reply)
+
+    def _completion(self, text: str, prompt: str, stop: Sequence[str]) -> str:
+        query = prompt.rstrip().rpartition("\n")[2].strip()
+        lines = text.splitlines() if "\n" in stop else [text]
+        said = (_without_query(line.strip(), query) for line in lines)
+        return cut_at(next((line for line in said if line), ""), stop)
 
 
 class OpenAICompletionsModel(OpenAIChatModel):
-    """Placeholder."""
+    """A base model that continues the prompt as it stands (`/completions`); otherwise as `OpenAIChatModel`."""
+
+    _endpoint = "completions"
+
+    def __init__(self, model: str, *, batch_size: int = 64, base_url: str | None = None) -> None:
+        if base_url is None:
+            raise UserInputError(
+                f"openai-completions:{model} needs the address of a server; type --base-url http://HOST:PORT/v1"
+            )
+        super().__init__(model, batch_size=batch_size, base_url=base_url)
+
+    def _question(self, prompt: str, stop: Sequence[str]) -> dict[str, Any]:
+        return {"prompt": prompt, **({"stop": list(stop)} if stop else {})}
+
+    def _read(self, reply: dict[str, Any]) -> tuple[str, Counter[str]]:
+        return _text(reply["choices"][0]["text"]), _usage(reply)
+
+    def _completion(self, text: str, prompt: str, stop: Sequence[str]) -> str:
+        return cut_at(text, stop)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str | None):
+        raise TypeError("a text is expected")
+    return value or ""
+
+
+def _usage(reply: dict[str, Any]) -> Counter[str]:
+    told = reply.get("usage") or {}
+    return Counter({name: int(told.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")})
+
+
+def _without_query(line: str, query: str) -> str:
+    """Return a line without the query that it may begin with, or the query's last word, its arrow."""
+    for beginning in (query, query.rpartition(" ")[2]):
+        if beginning and line[: len(beginning)].casefold() == beginning.casefold():
+            return line[len(beginning) :].strip()
+    return line
+
+
+def _server(base_url: str | None, endpoint: str) -> Server:
+    from huggingface_hub import get_token
+
+    address = base_url or INFERENCE_PROVIDERS
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host:
+        raise UserInputError(f"--base-url {address} is no address of a server; type --base-url http://HOST:PORT/v1")
+    path = parts.path.rstrip("/").removesuffix("/completions").removesuffix("/chat") or "/v1"
+    shown = f"{parts.scheme}://{host}{f':{port}' if port else ''}{path}"
+    hugging_face = parts.scheme == "https" and f".{host}".endswith(_OF_HUGGING_FACE)
+    key = (os.environ.get("OPENAI_API_KEY") or "").strip() or None
+    if hugging_face and (base_url is None or key is None):
+        key = get_token()
+    if base_url is None and not key:
+        raise UserInputError(
+            "Inference Providers need a token of the Hub; type hf auth login, or set HF_TOKEN, or name a server with "
+            "--base-url http://HOST:PORT/v1"
+        )
+    variable = "HF_TOKEN" if hugging_face else "OPENAI_API_KEY"
+    rights = f"set {variable} to a key that it accepts"
+    advice = {
+        0: "type other settings, or another --base-url",
+        400: "type other settings, or --language-model openai-completions:MODEL for a model without a chat template",
+        401: rights,
+        403: rights,
+        404: "type --language-model with a model that it serves, or another --base-url",
+    }
+    url = parts._replace(path=f"{path}/{endpoint}", query="", fragment="").geturl()
+    return Server(url=url, shown=shown, key=key, advice=advice)

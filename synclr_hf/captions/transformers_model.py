@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from synclr_hf.captions.continuous_batches import complete_continuously, halved
+from synclr_hf.captions.language_models import cut_at
 from synclr_hf.captions.padded_batches import complete_padded
 from synclr_hf.data.back_ends import device_and_dtype, model_cannot_be_loaded
 from synclr_hf.data.seeds import seed_for
@@ -82,7 +83,7 @@ class TransformersLanguageModel:
         self.usage["prompt_tokens"] += sum(len(tokens) for tokens in inputs)
         self.usage["completion_tokens"] += sum(len(tokens) for tokens in outputs)
         texts = self._tokenizer.batch_decode(outputs, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return [_cut(text, stop) for text in texts]
+        return [cut_at(text, stop) for text in texts]
 
     def _complete(
         self, inputs: Sequence[list[int]], seeds: Sequence[int], config: GenerationConfig
@@ -199,10 +200,3 @@ def _ends(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> set[int
         ends.update([] if value is None else [value] if isinstance(value, int) else value)
     model.generation_config = GenerationConfig()
     return ends
-
-
-def _cut(text: str, stop: Sequence[str]) -> str:
-    """Return `text` up to the first of the `stop` strings."""
-    for ending in stop:
-        text = text.partition(ending)[0]
-    return text
