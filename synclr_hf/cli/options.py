@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from transformers import HfArgumentParser
 
 from synclr_hf.data.checks import COUNT, read_count
+from synclr_hf.data.executors import ExecutorConfig, execute
 from synclr_hf.errors import UserInputError, unknown_name
 
 if TYPE_CHECKING:
@@ -26,16 +28,18 @@ class StageOptions(Generic[Config]):
     Attributes:
         config: the settings of the stage.
         workers: number of processes; `None`: as many as suit the back end.
+        executor: where it runs.
         target: where the data set goes on the Hub, if it shall.
     """
 
     config: Config
     workers: int | None
+    executor: ExecutorConfig
     target: DatasetTarget | None
 
 
 def stage_options(
-    cls: type[Config], stage: str, arguments: Sequence[str], *, epilog: str = ""
+    cls: type[Config], stage: str, arguments: Sequence[str], *, epilog: str = "", executors: bool = False
 ) -> StageOptions[Config]:
     """Parse the settings of a generating stage, each an option, and how it is run.
 
@@ -44,11 +48,13 @@ def stage_options(
         stage: the subcommand.
         arguments: what the user typed.
         epilog: stands below the options in the help.
+        executors: whether the stage can run on a cluster.
 
     Raises:
         UserInputError: an option that the stage does not have, or one without what it needs.
     """
-    parser = HfArgumentParser(cls, prog=f"synclr {stage}", description=cls.__doc__, epilog=epilog)
+    classes = [cls, ExecutorConfig] if executors else [cls]
+    parser = HfArgumentParser(classes, prog=f"synclr {stage}", description=cls.__doc__, epilog=epilog)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     counts = {field.name for field in fields(cls) if field.metadata == COUNT}  # type: ignore[arg-type]
     for action in parser._actions:
@@ -60,22 +66,29 @@ def stage_options(
     parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the data set there when it is finished")
     parser.add_argument("--private", action="store_true", help="with --push-to-hub: make a new repository private")
     parser.add_argument("--replace", action="store_true", help="with --push-to-hub: write over other things there")
-    config, options, unknown = parser.parse_args_into_dataclasses(
+    config, *executor, options, unknown = parser.parse_args_into_dataclasses(
         arguments, return_remaining_strings=True, look_for_args_file=False
     )
     if unknown:
         raise unknown_name("option", unknown[0], parser._option_string_actions, f"synclr {stage} --help")
-    return StageOptions(config, options.workers, _target(options))
+    where, target = executor[0] if executor else ExecutorConfig(), _target(options)
+    if where.executor == "slurm" and target is not None:
+        raise UserInputError(
+            "--push-to-hub cannot be used with --executor slurm: the data set is not finished when the jobs are "
+            "submitted; leave it out, and when they have ended type the command with --executor local, which checks "
+            "the data set and publishes it"
+        )
+    return StageOptions(config, options.workers, where, target)
 
 
 def run_stage(options: StageOptions[Config], stage: str, make: Callable[..., Path]) -> None:
     """Run a stage, tell where its data set lies, and publish it if that was asked for."""
     if options.target is not None:
         options.target.check()
-    folder = make(options.config, workers=options.workers)
-    print(f"{stage}: {folder}")
+    folder = options.config.output_dir  # type: ignore[attr-defined]
+    print(f"{stage}: {execute(partial(make, options.config, workers=options.workers), options.executor, folder)}")
     if options.target is not None:
-        print(f"published: {options.target.push(folder, stage)}")
+        print(f"published: {options.target.push(Path(folder).expanduser(), stage)}")
 
 
 def _target(options: argparse.Namespace) -> DatasetTarget | None:

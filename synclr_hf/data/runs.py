@@ -7,15 +7,19 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.shards import (
     DATA_FOLDER,
     NOTES_FOLDER,
+    REJECTS_FOLDER,
+    TEMPORARY_SUFFIX,
     ShardNote,
     damage,
     note_file,
@@ -32,12 +36,41 @@ RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a member of a cluster run makes: the shards with `index % tasks == rank`, in a folder that members share.
+
+    Attributes:
+        rank: number of the member, from 0.
+        tasks: number of members.
+        processes: the most processes that the member may start; `None`: as many as a run on this machine would.
+    """
+
+    rank: int
+    tasks: int
+    processes: int | None = field(default=None, compare=False)
+
+    def shards(self, num_shards: int) -> range:
+        """Return the numbers of its shards."""
+        return range(self.rank, num_shards, self.tasks) if self.tasks else range(0)
+
+
+OPENING = Part(0, 0)
+"""The part before all others, without shards: refuses what cannot be used, and writes `run.json` and the open card."""
+
+FINISHING = Part(1, 0)
+"""The part behind all others, without shards: writes the card if every shard is there."""
+
+
 @contextmanager
-def open_run_folder(folder: Path, record: dict[str, Any]) -> Iterator[None]:
+def open_run_folder(folder: Path, record: dict[str, Any], part: Part | None = None) -> Iterator[None]:
     """Hold a run folder for writing: made if it is missing, locked, and known to belong to this very run.
+
+    The whole run, `OPENING` and `FINISHING` are alone in the folder; members of one cluster run are there together.
 
     Args:
         folder: the run folder.
+        part: what of the run is made; `None`: all of it. Members need a folder that `OPENING` has opened.
         record: what `run.json` shall say; `stage`, `rows`, `rows_per_shard` and `configuration` must agree with what
             an earlier run wrote there, the rest is for the reader.
 
@@ -49,23 +82,78 @@ def open_run_folder(folder: Path, record: dict[str, Any]) -> Iterator[None]:
         raise UserInputError(f"--output-dir {folder} is a file; type the name of a folder")
     if folder.exists():
         _refuse_foreign(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK_FILE, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserInputError(
-                f"another run is writing '{folder}' now; wait until it ends, or type another --output-dir"
-            ) from None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-        remove_temporary_files(folder)
-        if (folder / RUN_FILE).exists():
+    member = part is not None and part.tasks > 0
+    if not member:
+        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        if member:
+            if not folder.is_dir():
+                read_record(folder)
+            _lock_part(folder, part, held)
+            remove_part_leftovers(folder, part)
+        else:
+            _lock_whole(folder, held)
+            remove_temporary_files(folder)
+        if member or (folder / RUN_FILE).exists():
             _refuse_other_configuration(folder, record)
         else:
             write_text(folder / RUN_FILE, json.dumps(record, indent=1, sort_keys=True) + "\n")
         yield
+
+
+def _lock_whole(folder: Path, held: ExitStack) -> None:
+    _lock_folder(folder, fcntl.LOCK_EX, held)
+    for left in folder.glob(f"{LOCK_FILE}-*"):
+        left.unlink(missing_ok=True)  # no member is there to hold one
+
+
+def _lock_part(folder: Path, part: Part, held: ExitStack) -> None:
+    """Hold the folder together with the other members, and the part alone.
+
+    Every member locks its own file before it looks at those of another number of parts: of two that start at the same
+    moment, at least one sees the other.
+    """
+    _lock_folder(folder, fcntl.LOCK_SH, held)
+    own = held.enter_context(open(folder / f"{LOCK_FILE}-{part.rank}-of-{part.tasks}", "a+"))
+    what = f"part {part.rank} of {part.tasks} of '{folder}'"
+    if not locks(own, fcntl.LOCK_EX):
+        raise UserInputError(f"{what} is being made by another process now; wait until it ends")
+    for path in folder.glob(f"{LOCK_FILE}-*-of-*"):
+        tasks = path.name.rpartition("-")[2]
+        if tasks != str(part.tasks):
+            with open(path, "a+") as other:
+                if not locks(other, fcntl.LOCK_SH):
+                    raise UserInputError(
+                        f"{what} cannot be made: another run makes it in {tasks} parts now; wait until it ends"
+                    )
+
+
+def _lock_folder(folder: Path, kind: int, held: ExitStack) -> None:
+    if not locks(held.enter_context(open(folder / LOCK_FILE, "a+")), kind):
+        raise UserInputError(
+            f"another run is writing '{folder}' now; wait until it ends, or type another --output-dir"
+        )
+
+
+def locks(file: IO[str], kind: int) -> bool:
+    """Lock a file, open for reading and writing as NFS wants it, until it is closed; `False` if another holds it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+def remove_part_leftovers(folder: Path, part: Part) -> None:
+    """Remove what a killed member left half-written of this part; that of the other parts may be at work."""
+    for place in (DATA_FOLDER, NOTES_FOLDER, REJECTS_FOLDER):
+        for path in (folder / place).glob(f"*{TEMPORARY_SUFFIX}"):
+            number = re.search(r"\d{5}", path.name)
+            if number and int(number[0]) % part.tasks == part.rank:
+                path.unlink(missing_ok=True)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -85,13 +173,21 @@ def read_record(folder: Path) -> dict[str, Any]:
     )
 
 
-def finished_shards(folder: Path, rows: int, rows_per_shard: int) -> Iterator[tuple[int, ShardNote]]:
+def finished_shards(
+    folder: Path, rows: int, rows_per_shard: int, shards: Iterable[int] | None = None
+) -> Iterator[tuple[int, ShardNote]]:
     """Yield number and note of the shards that are finished and undamaged; a damaged one is named on standard error.
 
     A shard without a note was never finished (the note is written last), so nothing is said about it.
+
+    Args:
+        folder: the run folder.
+        rows: rows of the run.
+        rows_per_shard: rows of every shard but the last.
+        shards: the ones to look at; `None`: all.
     """
-    num_shards = shard_count(rows, rows_per_shard)
-    candidates = [index for index in range(num_shards) if (folder / note_file(index)).exists()]
+    shards = range(shard_count(rows, rows_per_shard)) if shards is None else shards
+    candidates = [index for index in shards if (folder / note_file(index)).exists()]
     if not candidates:
         return
     with Progress("checking finished shards", total=len(candidates), unit="shard") as bar:
@@ -104,6 +200,14 @@ def finished_shards(folder: Path, rows: int, rows_per_shard: int) -> Iterator[tu
                 else:
                     bar.message(f"{folder / note.file}: {problem}; making it again")
             bar.update()
+
+
+def noted_shards(folder: Path, num_shards: int) -> Iterator[tuple[int, ShardNote]]:
+    """Yield number and note of the shards that are there, without reading the shards: each member checked its own."""
+    for index in range(num_shards):
+        note = read_note(folder, index)
+        if note is not None and (folder / note.file).is_file():
+            yield index, note
 
 
 def shard_count(rows: int, rows_per_shard: int) -> int:

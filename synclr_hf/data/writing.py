@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from synclr_hf.data.cards import UNFINISHED, CardFacts, CardSections, dataset_card
 from synclr_hf.data.progress import Progress
-from synclr_hf.data.runs import finished_shards, open_run_folder, shard_count
+from synclr_hf.data.runs import (
+    FINISHING,
+    OPENING,
+    Part,
+    finished_shards,
+    noted_shards,
+    open_run_folder,
+    remove_part_leftovers,
+    shard_count,
+)
 from synclr_hf.data.shards import (
     DATA_FOLDER,
     DISK_FULL,
@@ -106,6 +115,9 @@ class _ShardWork:
 
 @dataclass
 class _Finished:
+    """What is finished of the shards that a call is about."""
+
+    shards: range
     notes: dict[int, ShardNote] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
 
@@ -113,6 +125,10 @@ class _Finished:
         """Add up the counts and keep the rest: a run may have very many shards."""
         self.tally.add(note.tally())
         self.notes[index] = replace(note, counts={}, concepts={}, cost={})
+
+    @property
+    def missing(self) -> list[int]:
+        return [index for index in self.shards if index not in self.notes]
 
 
 def write_run(
@@ -124,8 +140,12 @@ def write_run(
     workers: int | None = None,
     default_workers: int = 1,
     devices: Sequence[str] = (),
+    part: Part | None = None,
 ) -> Path:
     """Make every shard that is not finished yet, and the card; a run that is complete is only checked.
+
+    Several machines make a run together in a folder that they share: one call with `OPENING`, then one a member, each
+    with its `Part`, on any machine and in any order, then one with `FINISHING`. Each may be repeated.
 
     Args:
         plan: what to write, and where.
@@ -135,32 +155,37 @@ def write_run(
         workers: number of processes; `None`: `default_workers`.
         default_workers: what suits the maker's back end.
         devices: CUDA devices that several processes share out; see `do_tasks`.
+        part: what of the run to make; `None`: all of it.
 
     Returns:
         The run folder.
 
     Raises:
-        UserInputError: the folder cannot be used, the disk is full, or a process died; finished shards are kept.
+        UserInputError: the folder cannot be used, the disk is full, or a process died; finished shards are kept. Or
+            another run, or the same part, is at work there; or `FINISHING` finds that shards are missing.
         KeyboardInterrupt: with a message that says what is kept.
     """
-    count = _worker_count(default_workers if workers is None else workers)
+    count = _worker_count(default_workers if workers is None else workers, part)
     _check_shard_count(plan)
-    finished = _Finished()
+    finished = _Finished(part.shards(plan.num_shards) if part and part.tasks else range(plan.num_shards))
     try:
-        with open_run_folder(plan.folder, _record(plan)):
+        with open_run_folder(plan.folder, _record(plan), part):
             for name in (DATA_FOLDER, NOTES_FOLDER):
                 (plan.folder / name).mkdir(exist_ok=True)
-            for index, note in finished_shards(plan.folder, plan.rows, plan.rows_per_shard):
+            for index, note in _shards_there(plan, finished.shards, part):
                 finished.add(index, note)
-            missing = [index for index in range(plan.num_shards) if index not in finished.notes]
-            if missing:
+            missing = finished.missing
+            if missing and part == FINISHING:
+                raise _unfinished(plan, missing)
+            if missing and part in (None, OPENING):
                 _write_card(plan, finished, complete=False)
+            if missing and part != OPENING:
                 work = _ShardWork(plan.folder, schema, maker)
                 try:
                     _make_shards(plan, work, missing, finished, inputs, min(count, len(missing)), devices)
                 finally:
-                    remove_temporary_files(plan.folder)
-            if missing or _card_is_open(plan):
+                    remove_part_leftovers(plan.folder, part) if part else remove_temporary_files(plan.folder)
+            if part in (None, FINISHING) and (missing or card_is_open(plan.folder)):
                 _write_card(plan, finished, complete=True)
     except OSError as error:
         raise _explained(error, plan, finished) from error
@@ -172,6 +197,12 @@ def write_run(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; {_kept(plan, finished)}; run the same command again to go on") from None
     return plan.folder
+
+
+def card_is_open(folder: Path) -> bool:
+    """Tell a card that is missing, or that a killed run left, from one that its owner may have edited."""
+    card = folder / "README.md"
+    return not card.exists() or UNFINISHED in card.read_text(encoding="utf-8")
 
 
 @contextmanager
@@ -208,10 +239,10 @@ def _record(plan: RunPlan) -> dict[str, Any]:
     }
 
 
-def _worker_count(workers: int) -> int:
+def _worker_count(workers: int, part: Part | None) -> int:
     if workers < 1:
         raise UserInputError(f"--workers {workers} cannot be used; allowed: 1 or more; type --workers 1")
-    return workers
+    return min(workers, part.processes) if part and part.processes else workers
 
 
 def _check_shard_count(plan: RunPlan) -> None:
@@ -221,6 +252,13 @@ def _check_shard_count(plan: RunPlan) -> None:
             f"--rows-per-shard {plan.rows_per_shard} makes {plan.num_shards:,} shards of {plan.rows:,} rows; "
             f"allowed: up to {MAX_SHARDS:,} shards; type --rows-per-shard {fit} or more"
         )
+
+
+def _shards_there(plan: RunPlan, shards: range, part: Part | None) -> Iterator[tuple[int, ShardNote]]:
+    """Yield what is finished; it is checked by who would make it again."""
+    if part in (OPENING, FINISHING):
+        return noted_shards(plan.folder, plan.num_shards)
+    return finished_shards(plan.folder, plan.rows, plan.rows_per_shard, shards)
 
 
 def _make_shards(
@@ -238,7 +276,7 @@ def _make_shards(
             yield ShardTask(index, first, count, inputs(range(first, first + count)) if inputs else ())
 
     done = sum(plan.rows_of(index) for index in finished.notes) * plan.units_per_row
-    total = plan.rows * plan.units_per_row
+    total = sum(plan.rows_of(index) for index in finished.shards) * plan.units_per_row
     with Progress(plan.stage, total=total, unit=plan.unit, initial=done) as bar:
         with closing(do_tasks(work, tasks(), bar.update, workers, devices)) as results:
             for index, note in results:
@@ -263,12 +301,6 @@ def _write_card(plan: RunPlan, finished: _Finished, *, complete: bool) -> None:
     write_text(plan.folder / "README.md", text)
 
 
-def _card_is_open(plan: RunPlan) -> bool:
-    """Tell a card that a killed run left from one that its owner may have edited."""
-    card = plan.folder / "README.md"
-    return not card.exists() or UNFINISHED in card.read_text(encoding="utf-8")
-
-
 def _explained(error: OSError, plan: RunPlan, finished: _Finished) -> UserInputError:
     if error.errno in DISK_FULL:
         return UserInputError(
@@ -282,5 +314,12 @@ def _explained(error: OSError, plan: RunPlan, finished: _Finished) -> UserInputE
     )
 
 
+def _unfinished(plan: RunPlan, missing: list[int]) -> UserInputError:
+    return UserInputError(
+        f"{len(missing)} of {plan.num_shards} shards are missing in '{plan.folder}' (the first: number {missing[0]}); "
+        "run the same command again to make them"
+    )
+
+
 def _kept(plan: RunPlan, finished: _Finished) -> str:
-    return f"{len(finished.notes)} of {plan.num_shards} shards are safe in '{plan.folder}'"
+    return f"{len(finished.notes)} of {len(finished.shards)} shards are safe in '{plan.folder}'"

@@ -60,15 +60,16 @@ def plan_for(folder, rows=60, rows_per_shard=10, **configuration):
     )
 
 
-def run(folder, workers=1, rows=60, rows_per_shard=10, configuration=(), inputs=None, **maker):
+def run(folder, workers=1, rows=60, rows_per_shard=10, configuration=(), inputs=None, part=None, **maker):
     plan = plan_for(folder, rows, rows_per_shard, **dict(configuration))
-    return write_run(plan, SCHEMA, CountingRows(**maker), workers=workers, inputs=inputs)
+    return write_run(plan, SCHEMA, CountingRows(**maker), workers=workers, inputs=inputs, part=part)
 
 
 def tree(folder, hidden=False):
-    """Return relative path -> bytes of every file."""
-    paths = (path for path in Path(folder).rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if hidden or path.name[0] != "."}
+    """Return relative path -> bytes of every file; hidden ones are those with a dot in front, or in such a folder."""
+    paths = {path.relative_to(folder): path for path in Path(folder).rglob("*") if path.is_file()}
+    shown = {name: path for name, path in paths.items() if hidden or not any(part[0] == "." for part in name.parts)}
+    return {str(name): path.read_bytes() for name, path in shown.items()}
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import json
 import os
 import resource
 import signal
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from counting_rows import run, tree
 
-from synclr_hf.data.runs import content_fingerprint, read_record
+from synclr_hf.data.runs import FINISHING, OPENING, Part, content_fingerprint, open_run_folder, read_record
 from synclr_hf.data.shards import read_note, remove_temporary_files
 from synclr_hf.errors import UserInputError
 
@@ -309,3 +310,92 @@ def test_the_fingerprint_follows_the_contents(tmp_path):
     assert content_fingerprint(first) == content_fingerprint(same) != content_fingerprint(other)
     with pytest.raises(UserInputError, match="run.json"):
         content_fingerprint(tmp_path)
+
+
+def record_of(folder):
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_members_make_the_run_together(tmp_path, reference):
+    folder = run(tmp_path / "numbers", part=OPENING)
+    assert "UNFINISHED" in (folder / "README.md").read_text()
+    for rank in (2, 0):
+        run(folder, part=Part(rank, 3))
+    assert [path.stem for path in shards_of(folder)] == ["train-00000", "train-00002", "train-00003", "train-00005"]
+    with pytest.raises(UserInputError, match=r"2 of 6 shards are missing in .* \(the first: number 1\)"):
+        run(folder, part=FINISHING)
+    run(folder, part=Part(0, 1))  # another number of members goes on with what is there
+    run(folder, part=FINISHING)
+    assert tree(folder) == reference
+    run(folder)
+    assert not list(folder.glob(".lock-*")), "locks of members that are gone"
+
+
+def test_a_member_without_shards_makes_none(tmp_path):
+    folder = run(tmp_path / "numbers", part=OPENING)
+    run(folder, part=Part(6, 7), raise_at=0)
+    assert shards_of(folder) == []
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_member_wants_an_opened_folder(tmp_path, made):
+    if made:
+        (tmp_path / "numbers").mkdir()
+    with pytest.raises(UserInputError, match="run.json' is missing or damaged"):
+        run(tmp_path / "numbers", part=Part(0, 2))
+    run(tmp_path / "other", part=OPENING)
+    with pytest.raises(UserInputError, match="another configuration: rows 60 there, 70 now"):
+        run(tmp_path / "other", rows=70, part=Part(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("there", "comes", "said"),
+    [
+        (Part(0, 2), None, "another run is writing"),
+        (Part(0, 2), OPENING, "another run is writing"),
+        (Part(0, 2), FINISHING, "another run is writing"),
+        (None, Part(0, 2), "another run is writing"),
+        (Part(0, 2), Part(0, 2), "part 0 of 2 of '.*' is being made by another process now"),
+        (Part(0, 2), Part(2, 3), "part 2 of 3 of '.*' cannot be made: another run makes it in 2 parts now"),
+        (Part(0, 2), Part(1, 2), None),
+    ],
+)
+def test_who_may_be_in_a_folder_together(tmp_path, there, comes, said):
+    folder = run(tmp_path / "numbers", part=OPENING)
+    run(folder, part=Part(3, 4))  # its lock file stays behind, held by nobody
+    with open_run_folder(folder, record_of(folder), there):
+        if said is None:
+            run(folder, part=comes)
+        else:
+            before = tree(folder)
+            with pytest.raises(UserInputError, match=said):
+                run(folder, part=comes)
+            assert tree(folder) == before
+    run(folder)
+
+
+def test_a_member_removes_its_own_leftovers_only(tmp_path):
+    folder = run(tmp_path / "numbers", part=OPENING)
+    own = [folder / name for name in ("data/train-00002.parquet.77.tmp", "shards/00004.json.77.tmp")]
+    others = [folder / name for name in ("data/train-00003.parquet.77.tmp", "README.md.77.tmp")]
+    for path in own + others:
+        path.write_bytes(b"half")
+    run(folder, part=Part(0, 2))
+    assert [path.exists() for path in own + others] == [False, False, True, True]
+
+
+def test_a_member_starts_no_more_processes_than_its_share(tmp_path, reference):
+    folder = run(tmp_path / "numbers", part=OPENING)
+    for rank, error in enumerate((RuntimeError, UserInputError)):
+        with pytest.raises(error, match="cannot be made"):
+            run(folder, workers=2, part=Part(rank, 2, processes=1), raise_at=10 * rank, error=error)
+    with pytest.raises(UserInputError, match="0 of 3 shards are safe"):
+        run(folder, workers=2, part=Part(0, 2, processes=2), die_at=0)
+
+
+def test_the_card_of_a_finished_run_stays_its_owners(tmp_path):
+    folder = run(tmp_path / "numbers")
+    (folder / "README.md").write_text("edited by its owner")
+    for part in (OPENING, Part(0, 2), Part(1, 2), FINISHING):
+        run(folder, part=part, raise_at=0)
+    assert (folder / "README.md").read_text() == "edited by its owner"
