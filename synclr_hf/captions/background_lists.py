@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,15 +15,18 @@ from synclr_hf.captions.templates import draw_examples, pools_fingerprint, shipp
 from synclr_hf.captions.writer import Writer
 from synclr_hf.concepts.banks import load_concepts
 from synclr_hf.concepts.concept import Concept
-from synclr_hf.data.cards import CardFacts, model_terms
+from synclr_hf.data.cards import CardFacts, CardSections, model_terms, plain
 from synclr_hf.data.checks import COUNT, check_integer, check_number
+from synclr_hf.data.runs import Part
 from synclr_hf.data.schemas import background_features
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.data.shards import DATA_FOLDER, Row, ShardTask
+from synclr_hf.data.shards import Row, ShardTask
 from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import Report
 from synclr_hf.data.writing import RunPlan, command_line, write_run
 from synclr_hf.errors import UserInputError
+
+logger = logging.getLogger(__name__)
 
 MAX_DRAWS = 20
 """Lists asked for one concept; what is found by then is kept."""
@@ -33,6 +37,7 @@ EXAMPLES = "places"
 NO_PLACES = "concept_without_places"
 """Counts concepts for which no usable place came back."""
 
+_NAMED = 20
 _COLUMNS = {
     "concept": "name of the concept",
     "source": "the bank of the concept",
@@ -99,12 +104,13 @@ class BackgroundsConfig:
         return LanguageModelOptions(self.batch_size, self.dtype, self.device_map, self.base_url)
 
 
-def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None) -> Path:
+def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None, part: Part | None = None) -> Path:
     """Write the places of all concepts, or those that are missing, and return their folder.
 
     Args:
         config: what to write.
         workers: number of processes; `None`: one a usable core for the toy model, one a GPU for a local model.
+        part: the part of a cluster run that is to be made; `None`: all of it, and the card.
 
     Raises:
         UserInputError: a setting, the concepts or the folder cannot be used, or the disk is full.
@@ -124,6 +130,7 @@ def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None) 
         },
         remarks={"command": command_line("backgrounds", config)},
         card=_card_facts(config),
+        describe=describe_backgrounds,
         unit="concept",
     )
     schema = background_features().arrow_schema
@@ -136,22 +143,29 @@ def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None) 
         workers=workers,
         default_workers=back_end.default_workers,
         devices=back_end.devices,
+        part=part,
     )
 
 
-def concepts_without_places(folder: str | Path) -> list[str]:
-    """Return the names of the concepts for which the language model named no usable place, in order.
+def describe_backgrounds(files: Sequence[Path], tally: Tally) -> CardSections:
+    """Name the concepts for which the language model named no usable place, on the card and in the log.
 
     Args:
-        folder: what `write_backgrounds` returned.
+        files: the shards, in order.
+        tally: what they told, added up.
     """
     import pyarrow.parquet as pq
 
-    names: list[str] = []
-    for path in sorted((Path(folder) / DATA_FOLDER).glob("*.parquet")):
+    without: list[str] = []
+    for path in files:
         rows = pq.read_table(path, columns=["concept", "backgrounds"]).to_pylist()
-        names.extend(row["concept"] for row in rows if not row["backgrounds"])
-    return names
+        without.extend(row["concept"] for row in rows if not row["backgrounds"])
+    if not without:
+        return CardSections({})
+    count = f"{len(without):,} concept{'s' if len(without) > 1 else ''} without a usable place"
+    more = f", and {len(without) - _NAMED:,} more" if len(without) > _NAMED else ""
+    logger.warning("%s: %s%s", count, ", ".join(without[:_NAMED]), more)
+    return CardSections({"Without places": f"{count}: {', '.join(map(plain, without[:_NAMED]))}{more}."})
 
 
 @dataclass

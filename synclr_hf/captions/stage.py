@@ -24,6 +24,7 @@ from synclr_hf.concepts.banks import load_bank
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.data.cards import CardFacts, model_terms
 from synclr_hf.data.checks import COUNT, check_integer, check_number
+from synclr_hf.data.runs import Part
 from synclr_hf.data.schemas import caption_features
 from synclr_hf.data.writing import RunPlan, command_line, write_run
 
@@ -110,12 +111,13 @@ class CaptionsConfig:
         check_integer("--batch-size", self.batch_size, minimum=1, example=64)
 
 
-def write_captions(config: CaptionsConfig, *, workers: int | None = None) -> Path:
+def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: Part | None = None) -> Path:
     """Write the captions, or those that are missing, and return their folder.
 
     Args:
         config: what to write.
         workers: number of processes; `None`: one a usable core for the toy model, one a GPU for a local model.
+        part: the part of a cluster run that is to be made; `None`: all of it, and the card.
 
     Raises:
         UserInputError: a setting, the concepts or the folder cannot be used, or the disk is full.
@@ -160,6 +162,7 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None) -> Pat
         workers=workers,
         default_workers=back_end.default_workers,
         devices=back_end.devices,
+        part=part,
     )
 
 

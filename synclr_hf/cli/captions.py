@@ -19,5 +19,6 @@ def main(arguments: Sequence[str]) -> None:
         if {"-h", "--help"} & set(arguments):
             typed = ["--help"]
         run_stage(stage_options(DeduplicationConfig, "captions", typed), "captions", deduplicate_captions)
-    else:
-        run_stage(stage_options(CaptionsConfig, "captions", arguments, epilog=_EPILOG), "captions", write_captions)
+        return
+    options = stage_options(CaptionsConfig, "captions", arguments, epilog=_EPILOG, executors=True)
+    run_stage(options, "captions", write_captions)

@@ -13,6 +13,7 @@ from transformers import HfArgumentParser
 
 from synclr_hf.data.checks import COUNT, read_count
 from synclr_hf.data.executors import ExecutorConfig, execute
+from synclr_hf.data.runs import FINISHING, Part
 from synclr_hf.errors import UserInputError, unknown_name
 
 if TYPE_CHECKING:
@@ -71,14 +72,7 @@ def stage_options(
     )
     if unknown:
         raise unknown_name("option", unknown[0], parser._option_string_actions, f"synclr {stage} --help")
-    where, target = executor[0] if executor else ExecutorConfig(), _target(options)
-    if where.executor == "slurm" and target is not None:
-        raise UserInputError(
-            "--push-to-hub cannot be used with --executor slurm: the data set is not finished when the jobs are "
-            "submitted; leave it out, and when they have ended type the command with --executor local, which checks "
-            "the data set and publishes it"
-        )
-    return StageOptions(config, options.workers, where, target)
+    return StageOptions(config, options.workers, executor[0] if executor else ExecutorConfig(), _target(options))
 
 
 def run_stage(options: StageOptions[Config], stage: str, make: Callable[..., Path]) -> None:
@@ -86,9 +80,18 @@ def run_stage(options: StageOptions[Config], stage: str, make: Callable[..., Pat
     if options.target is not None:
         options.target.check()
     folder = options.config.output_dir  # type: ignore[attr-defined]
-    print(f"{stage}: {execute(partial(make, options.config, workers=options.workers), options.executor, folder)}")
-    if options.target is not None:
-        print(f"published: {options.target.push(Path(folder).expanduser(), stage)}")
+    whole = partial(_make_and_publish, make, options, stage)
+    print(f"{stage}: {execute(whole, options.executor, folder)}")
+
+
+def _make_and_publish(
+    make: Callable[..., Path], options: StageOptions[Config], stage: str, *, part: Part | None = None
+) -> Path:
+    """Make the run or a part of it; the call that finishes it publishes it."""
+    folder = make(options.config, workers=options.workers, **({} if part is None else {"part": part}))
+    if options.target is not None and part in (None, FINISHING):
+        print(f"published: {options.target.push(folder, stage)}")
+    return folder
 
 
 def _target(options: argparse.Namespace) -> DatasetTarget | None:

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from synclr_hf.data.checks import check_integer
 from synclr_hf.data.jobs import refuse_while_jobs_wait
 from synclr_hf.data.runs import FINISHING, OPENING, Part, noted_shards, read_record, shard_count
-from synclr_hf.data.writing import card_is_open
 from synclr_hf.errors import UserInputError, unknown_name
 
 EXECUTORS = {"local": (), "slurm": ("datatrove",), "ray": ("ray",)}
@@ -165,8 +164,7 @@ def execute(stage: Stage, executor: ExecutorConfig, folder: str | Path) -> str:
     tasks = min(executor.tasks or 1, num_shards)
     ranks = _ranks_with_missing_shards(folder, num_shards, tasks)
     if not ranks:
-        if card_is_open(folder):
-            stage(part=FINISHING)
+        stage(part=FINISHING)
         return str(folder)
     parts = [executor.part(rank, tasks) for rank in ranks]
     if executor.executor == "ray":
