@@ -42,7 +42,7 @@ def complete_continuously(
     from transformers import ContinuousBatchingConfig
 
     done: list[list[int] | None] = [None] * len(prompts)
-    error = None
+    error, attention = None, model.config._attn_implementation
     try:
         with own_random_numbers(seed), _quiet():
             results = model.generate_batch(
@@ -52,6 +52,9 @@ def complete_continuously(
             )
     except Exception as failure:  # a model without paged attention, or the memory; the library has a kind for each
         return done, str(failure) or type(failure).__name__
+    finally:
+        if model.config._attn_implementation != attention:  # after a failure the library leaves the paged one
+            model.set_attn_implementation(attention)
     for request, result in results.items():
         if result.error is not None:
             error = error or str(result.error) or "unknown error"

@@ -24,8 +24,8 @@ def complete_padded(
 ) -> tuple[list[list[int]], int]:
     """Complete prompts in batches of like length; each batch has a seed of its own, made of its prompts' seeds.
 
-    A row that has met an end stays in its batch until the longest one is done: most of the work of a caption is its
-    prompt, so that taking rows out would gain little. A batch that the device's memory cannot hold is halved.
+    A row that has met an end stays in its batch, as padding, until the longest one is done; what has no such rows is
+    continuous batching. A batch that the device's memory cannot hold is halved.
 
     Args:
         model: with `pad_token_id` in `config`.

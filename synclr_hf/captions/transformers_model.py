@@ -179,7 +179,9 @@ def _load(model_id: str, dtype_name: str, device_map: str | None) -> tuple[PreTr
             f"the language model '{model_id}' is of type '{config.model_type}', which does not write text; "
             "type --language-model with a causal one, e.g. meta-llama/Llama-2-7b-hf, or --language-model toy"
         )
-    tokenizer = AutoTokenizer.from_pretrained(model_id)
+    tokenizer = AutoTokenizer.from_pretrained(model_id, padding_side="left")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
     device, best = device_and_dtype()
     dtype = best if dtype_name == "auto" else getattr(torch, dtype_name)
     model, report = AutoModelForCausalLM.from_pretrained(

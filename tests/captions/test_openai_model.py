@@ -14,8 +14,8 @@ from collections import Counter
 from email.utils import formatdate
 
 import pytest
+from byte_llama import save_tiny_llama, tiny_tokenizer
 from llm_server import CLOSED, CUT, EMPTY, GARBAGE, Fault, LanguageServer, busy, error
-from tiny_llama import save_tiny_llama, tiny_tokenizer
 
 from synclr_hf.captions import server_requests
 from synclr_hf.captions.language_models import LanguageModelOptions, find_language_model

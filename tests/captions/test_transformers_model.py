@@ -1,7 +1,7 @@
 import logging
 
 import pytest
-from tiny_llama import save_tiny_llama, tiny_tokenizer
+from byte_llama import save_tiny_llama, tiny_tokenizer
 
 from synclr_hf.captions.continuous_batches import complete_continuously, halved
 from synclr_hf.captions.language_models import LANGUAGE_MODELS, LanguageModelOptions, find_language_model
@@ -114,6 +114,15 @@ def test_what_continuous_batching_only_logs_comes_back_in_words(model):
     assert done[0] is None and "scheduled" in error
     done, error = complete_continuously(model._model, [[5, 6]], 0, config, {"no_such_setting": 1})
     assert done == [None] and "no_such_setting" in error
+
+
+def test_after_a_failure_the_attention_is_what_it_was(folder):
+    model = load(folder, batch_size=4)
+    model._model.set_attn_implementation("eager")
+    expected = complete(model, **GREEDY)
+    model._continuous = {"num_blocks": 4, "max_batch_tokens": -1}  # fails when the attention is paged already
+    assert complete(model, **GREEDY) == expected
+    assert model._model.config._attn_implementation == "eager" and model._continuous is None
 
 
 def test_a_model_that_cannot_be_batched_continuously_goes_on_in_padded_batches(folder, caplog):
