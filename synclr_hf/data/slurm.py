@@ -187,6 +187,6 @@ def _refused(log: Path, error: Exception) -> UserInputError:
     said = [line.removeprefix("sbatch: error: ") for line in lines if line.startswith("sbatch:")]
     reason = "; ".join(said) or f"{error}; see '{log}'"
     return UserInputError(
-        f"sbatch refuses the job ({reason}); change --partition, --time, --gpus-per-task or --sbatch-args, and run "
-        "the command again"
+        f"sbatch refuses the job ({reason}); change --tasks, --partition, --time, --gpus-per-task or --sbatch-args, "
+        "and run the command again"
     )
