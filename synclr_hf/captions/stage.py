@@ -20,6 +20,7 @@ from synclr_hf.captions.prompt_tokens import TokenCounter
 from synclr_hf.captions.templates import load_pools, pools_fingerprint
 from synclr_hf.captions.unsafe_words import UnsafeWords
 from synclr_hf.captions.writer import Writer
+from synclr_hf.concepts.backgrounds import with_backgrounds
 from synclr_hf.concepts.banks import load_bank
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.data.cards import CardFacts, model_terms
@@ -126,8 +127,11 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: 
     back_end = find_language_model(config.language_model, _options(config))
     bank = load_bank(str(config.concepts))
     for source, count in bank.dropped.items():
-        logger.warning("%s: %d names that came again are left out", source, count)
+        names = "name that came again is" if count == 1 else "names that came again are"
+        logger.warning("%s: %d %s left out", source, count, names)
     concepts = bank.concepts
+    if config.backgrounds is not None:
+        concepts = with_backgrounds(concepts, config.backgrounds)
     pools = load_pools(config.examples)
     unsafe = UnsafeWords() if config.unsafe_words is None else UnsafeWords.read(config.unsafe_words)
     maker = CaptionMaker(

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from synclr_hf.captions import language_models
 from synclr_hf.captions.filters import CaptionFilters
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
 from synclr_hf.captions.templates import build_prompt
+from synclr_hf.captions.writer import first_line
 from synclr_hf.concepts.banks import load_concepts
 from synclr_hf.concepts.mixture import ConceptMixture
 from synclr_hf.data.reading import read_captions
@@ -208,3 +210,112 @@ def test_the_card_says_how_to_make_it_again(toy):
     card = (toy / "README.md").read_text()
     assert f"synclr captions --output-dir {toy} --concepts toyworld --num-captions 300 --rows-per-shard 64" in card
     assert "license: apache-2.0" in card and "300 rows" in card
+
+
+def notes(folder):
+    return [json.loads(path.read_text()) for path in sorted((folder / "shards").iterdir())]
+
+
+def rejects(folder):
+    return [
+        json.loads(line) for path in sorted((folder / "rejects").iterdir()) for line in path.read_text().splitlines()
+    ]
+
+
+def test_rejects_are_kept_on_request_and_no_part_of_the_set(tmp_path, other_models):
+    settings = {"concepts": birds(tmp_path), "language_model": "moody", "num_captions": 100}
+    plain = write_captions(config(tmp_path / "plain", **settings))
+    folder = write_captions(config(tmp_path / "kept", keep_rejects=True, **settings))
+    assert shards(folder) == shards(plain) and not (plain / "rejects").exists()
+    kept = rejects(folder)
+    reasons = Counter(reject["reason"] for reject in kept)
+    told = sum((Counter(note["counts"]) for note in notes(folder)), Counter())
+    assert reasons == Counter({name: count for name, count in told.items() if name != "no_background_list"})
+    assert Counter(reject["concept"] for reject in kept) == sum(
+        (Counter(note["concepts"]) for note in notes(folder)), Counter()
+    )
+    for reject in kept:
+        assert reject["seed"] == seed_for(0, "caption", reject["caption_id"], reject["attempt"])
+    assert load_dataset(str(folder), split="train").features == caption_features()
+
+
+def test_killed_and_started_again_the_rejects_are_the_same(tmp_path, other_models):
+    settings = {"concepts": birds(tmp_path), "language_model": "moody", "num_captions": 100, "keep_rejects": True}
+    folder = write_captions(config(tmp_path / "captions", **settings))
+    before = rejects(folder)
+    (folder / "shards/00001.json").unlink()  # a kill between the shard and its note
+    assert rejects(write_captions(config(folder, **settings))) == before
+
+
+def test_a_concept_that_every_filter_rejects_is_named_after_the_run(tmp_path, other_models, caplog):
+    (tmp_path / "unsafe.txt").write_text("wren\n")
+    settings = {"concepts": birds(tmp_path), "language_model": "moody", "num_captions": 50}
+    folder = write_captions(config(tmp_path / "captions", unsafe_words=tmp_path / "unsafe.txt", **settings))
+    assert set(read_captions(folder)["concept"]) == {"owl"}
+    assert [record.getMessage() for record in caplog.records] == ["all draws of 1 concept were rejected: wren"]
+    assert (
+        "**Without a caption**, for all their draws were rejected: 1 concept: wren."
+        in (folder / "README.md").read_text()
+    )
+    (tmp_path / "unsafe.txt").write_text("owl\n")
+    with pytest.raises(UserInputError, match="another configuration: unsafe_words_fingerprint"):
+        write_captions(config(folder, unsafe_words=tmp_path / "unsafe.txt", **settings))
+
+
+def test_backgrounds_of_a_list_are_asked_for(tmp_path, other_models):
+    settings = {"concepts": birds(tmp_path), "language_model": "moody", "num_captions": 60}
+    without = read_captions(write_captions(config(tmp_path / "without", **settings)))
+    assert set(without["template"]) == {"concept", "relation"}
+    (tmp_path / "places.txt").write_text("reed bed\nold barn\n")
+    folder = write_captions(config(tmp_path / "with", backgrounds=tmp_path / "places.txt", **settings))
+    rows = read_captions(folder)
+    assert set(rows["background"]) == {"reed bed", "old barn", None}
+    assert "background" in set(rows["template"])
+    assert sum(note["counts"].get("no_background_list", 0) for note in notes(folder)) == 0
+    with pytest.raises(UserInputError, match="another configuration: concepts_fingerprint"):
+        write_captions(config(folder, backgrounds="bird", **settings))
+
+
+def test_examples_of_your_own_are_in_the_prompts(tmp_path, monkeypatch):
+    class Nosy(MoodyModel):
+        def complete(self, prompts, *, seeds, **options):
+            plain = [prompt for prompt in prompts if "," not in prompt.splitlines()[-1]]
+            assert all(prompt.startswith(("robin =>", "crow =>", "swift =>")) for prompt in plain) and plain
+            return [f"An owl or a wren, number {seed}." for seed in seeds]
+
+    monkeypatch.setitem(language_models.LANGUAGE_MODELS, "nosy", f"{__name__}:MoodyModel")
+    monkeypatch.setattr(f"{__name__}.MoodyModel", Nosy)
+    (tmp_path / "own").mkdir()
+    lines = (f"{bird} => A {bird} on a fence post in the rain." for bird in ("robin", "crow", "swift"))
+    (tmp_path / "own" / "concept.txt").write_text("\n".join(lines))
+    settings = {"concepts": birds(tmp_path), "language_model": "nosy", "num_captions": 20}
+    write_captions(config(tmp_path / "captions", examples=tmp_path / "own", **settings))
+    with pytest.raises(UserInputError, match="another configuration: examples_fingerprint"):
+        write_captions(config(tmp_path / "captions", **settings))
+
+
+def test_names_that_come_again_are_said(tmp_path, other_models, caplog):
+    settings = {"language_model": "moody", "num_captions": 5}
+    write_captions(config(tmp_path / "captions", concepts=birds(tmp_path, "owl\nOwl\nwren\n"), **settings))
+    assert caplog.records[0].getMessage() == "birds: 1 name that came again is left out"
+
+
+@pytest.mark.parametrize(
+    ("completion", "line"),
+    [
+        (" An owl.\nnext => line", "An owl."),
+        ("\nAn owl.", ""),
+        ('"An owl."', "An owl."),
+        ("“An owl.”", "An owl."),
+        ('An "owl".', 'An "owl".'),
+        ("'", "'"),
+        ("", ""),
+    ],
+)
+def test_the_first_line_counts(completion, line):
+    assert first_line(completion) == line
+
+
+def test_what_is_asked_of_the_toy_model_by_default():
+    assert CaptionsConfig("captions").concepts == "toyworld"
+    assert CaptionsConfig("captions", language_model="org/name").concepts == "synclr"
