@@ -1,7 +1,13 @@
 """`synclr captions --push-to-hub`: the data set goes up when its stage ends, and loads for others by its name."""
 
+import re
+from pathlib import Path
+
 import pytest
+from llm_server import LanguageServer
 from small_run import synclr
+
+ROOT = Path(__file__).parents[2]
 
 NAME = "ada/bird-captions"
 
@@ -50,3 +56,32 @@ def test_what_cannot_be_pushed_is_said_before_anything_is_written(hub, options, 
     done = captions(hub, *options, token="hf_wrong")
     assert done.returncode == 2 and said in done.stderr
     assert not (hub.folder / "outputs").exists()
+
+
+def birds(prompt, body):
+    """Continue as a base model would: a caption, and lines of its own."""
+    query = prompt.splitlines()[-1].removesuffix(" =>").replace(",", " and a")
+    return f" A {query} seen from afar, with the number {body['seed']}.\nwren => A wren."
+
+
+def test_the_readmes_lines_about_captions_run_as_written(hub):
+    """Only the model is another one, and there are fewer captions."""
+    readme = (ROOT / "README.md").read_text()
+    blocks = [block for block in re.findall(r"```bash\n(.*?)```", readme, re.DOTALL) if "bird" in block]
+    lines = [line.removeprefix("synclr ") for block in blocks for line in block.splitlines()]
+    assert [line.split()[0] for line in lines] == ["concepts", "captions", "captions"]
+    (hub.folder / "my_birds.txt").write_text("owl\nkingfisher\nwren\n")
+    with LanguageServer(birds) as server:
+        model = f"openai-completions:llama --base-url {server.url}"
+        for line in lines:
+            line = line.replace("meta-llama/Llama-2-7b-hf", model).replace("1M", "200").replace("org/", "ada/")
+            done = synclr(*line.split(), env=hub.environment(hub.token), cwd=hub.folder)
+            assert done.returncode == 0, done.stderr[-2000:]
+    told = hub.python(
+        "from datasets import load_dataset\nrows = load_dataset('ada/bird-captions', split='train')\n"
+        "print(len(rows), *sorted(set(rows['template'])), len(set(rows['concept'])))"
+    )
+    assert told.split() == ["200", "background", "concept", "relation", "3"]
+    assert (hub.folder / "outputs/bird-captions-unique/README.md").is_file()
+    card = hub.files("ada/bird-captions", "dataset")
+    assert "card/lengths.png" in card and "| completion tokens | 6" in card["README.md"].decode()
