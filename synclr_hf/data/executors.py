@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from synclr_hf.data.checks import check_integer
-from synclr_hf.data.jobs import refuse_while_jobs_wait
+from synclr_hf.data.jobs import forget_jobs, refuse_while_jobs_wait
 from synclr_hf.data.runs import FINISHING, OPENING, Part, noted_shards, read_record, shard_count
 from synclr_hf.errors import UserInputError, unknown_name
 
@@ -156,7 +156,9 @@ def execute(stage: Stage, executor: ExecutorConfig, folder: str | Path) -> str:
     folder = Path(folder).expanduser()
     refuse_while_jobs_wait(folder)
     if executor.executor == "local":
-        return str(stage())
+        stage()
+        forget_jobs(folder)
+        return str(folder)
     _require(EXECUTORS[executor.executor], executor.executor)
     stage(part=OPENING)
     record = read_record(folder)
@@ -165,6 +167,7 @@ def execute(stage: Stage, executor: ExecutorConfig, folder: str | Path) -> str:
     ranks = _ranks_with_missing_shards(folder, num_shards, tasks)
     if not ranks:
         stage(part=FINISHING)
+        forget_jobs(folder)
         return str(folder)
     parts = [executor.part(rank, tasks) for rank in ranks]
     if executor.executor == "ray":

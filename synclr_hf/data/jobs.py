@@ -76,7 +76,7 @@ def submitting(folder: Path) -> Iterator[Callable[[Jobs], None]]:
 
 
 def forget_jobs(folder: Path) -> None:
-    """Remove the note: the jobs have done their work."""
+    """Remove the note: the run is finished, by its jobs or after them."""
     (folder / _JOBS_FILE).unlink(missing_ok=True)
 
 

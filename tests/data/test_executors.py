@@ -210,11 +210,16 @@ def test_a_package_that_is_missing(tmp_path, monkeypatch, executor):
     assert not (tmp_path / "numbers").exists()
 
 
-def test_a_run_whose_finishing_was_lost_is_finished_at_once(tmp_path, slurm, local):
-    folder = run(tmp_path / "numbers", part=OPENING)
+@pytest.mark.parametrize("again", [on_slurm, lambda folder: execute(partial(run, folder), ExecutorConfig(), folder)])
+def test_a_run_whose_finishing_was_lost_is_finished_at_once(tmp_path, slurm, local, again):
+    folder = tmp_path / "numbers"
+    slurm.hold()
+    on_slurm(folder)
+    subprocess.run(["scancel", "1", "2"], check=True)
     run(folder, part=Part(0, 1))
-    assert on_slurm(folder) == str(folder)
-    assert tree(folder) == local and slurm.states() == []
+    assert again(folder) == str(folder)
+    assert tree(folder) == local and len(slurm.states()) == 2
+    assert not (folder / ".cluster/jobs.json").exists(), "nobody need ask Slurm about them again"
 
 
 @pytest.mark.parametrize(
