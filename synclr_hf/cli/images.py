@@ -10,4 +10,4 @@ from synclr_hf.images.stage import ImagesConfig, write_images
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the options of the stage and run it."""
-    run_stage(stage_options(ImagesConfig, "images", arguments), "images", write_images)
+    run_stage(stage_options(ImagesConfig, "images", arguments, executors=True), "images", write_images)

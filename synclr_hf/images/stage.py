@@ -16,7 +16,7 @@ from synclr_hf.data.back_ends import BackEnd
 from synclr_hf.data.cards import CardFacts, model_terms
 from synclr_hf.data.checks import check_integer, check_number
 from synclr_hf.data.reading import captions_fingerprint, read_captions
-from synclr_hf.data.runs import RUN_FILE, read_record
+from synclr_hf.data.runs import RUN_FILE, Part, read_record
 from synclr_hf.data.schemas import image_features
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import Row, ShardTask
@@ -92,12 +92,13 @@ class ImagesConfig:
         check_integer("--jpeg-quality", self.jpeg_quality, minimum=1, maximum=100, example=95)
 
 
-def write_images(config: ImagesConfig, *, workers: int | None = None) -> Path:
+def write_images(config: ImagesConfig, *, workers: int | None = None, part: Part | None = None) -> Path:
     """Write the pictures, or those that are missing, and return their folder.
 
     Args:
         config: what to write.
         workers: number of processes; `None`: one a usable core for the toy renderer, one for a model on a device.
+        part: the part of a cluster run that is to be made; `None`: all of it, and the card.
 
     Raises:
         UserInputError: a setting, the captions or the folder cannot be used, or the disk is full.
@@ -134,6 +135,7 @@ def write_images(config: ImagesConfig, *, workers: int | None = None) -> Path:
         workers=workers,
         default_workers=back_end.default_workers,
         devices=back_end.devices,
+        part=part,
     )
 
 

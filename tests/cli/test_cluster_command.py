@@ -20,6 +20,13 @@ def slurm(environment, tmp_path, monkeypatch):
     monkeypatch.setitem(environment, "PATH", f"{STAND_IN}{os.pathsep}{os.environ['PATH']}")
 
 
+def wait_for_jobs(folder):
+    end = time.monotonic() + 60
+    while (folder / ".cluster/jobs.json").exists():
+        assert time.monotonic() < end, [path.read_text() for path in folder.glob(".cluster/*/*/slurm_logs/*")]
+        time.sleep(0.05)
+
+
 def test_captions_on_slurm(synclr, slurm, tmp_path):
     """Relative paths are those of the folder where the command was typed."""
     (tmp_path / "unsafe.txt").write_text("knife\n")
@@ -41,14 +48,17 @@ def test_captions_on_slurm(synclr, slurm, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"captions: '{tmp_path}/there' is made by the Slurm jobs 1 (2 parts of 1 CPU, 0 GPU) and 2" in done.stdout
     assert len(done.stdout.splitlines()) == 1 and not done.stderr.strip()
-    end = time.monotonic() + 60
-    while (tmp_path / "there/.cluster/jobs.json").exists():
-        assert time.monotonic() < end, [path.read_text() for path in tmp_path.glob("there/.cluster/*/*/slurm_logs/*")]
-        time.sleep(0.05)
+    wait_for_jobs(tmp_path / "there")
     here, there = (sorted((tmp_path / name / "data").iterdir()) for name in ("here", "there"))
     assert [path.read_bytes() for path in here] == [path.read_bytes() for path in there]
     assert sum(len(pq.read_table(path)) for path in there) == 50
     assert "50 rows, " in (tmp_path / "there/README.md").read_text()
+
+    pictures = ["--captions", "there", "--images-per-caption", 2, "--size", 32, "--output-dir", "pictures"]
+    done = synclr("images", *pictures, "--executor", "slurm", "--tasks", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    wait_for_jobs(tmp_path / "pictures")
+    assert sum(len(pq.read_table(path)) for path in (tmp_path / "pictures/data").iterdir()) == 50
 
 
 @pytest.mark.parametrize(

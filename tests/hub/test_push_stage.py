@@ -1,6 +1,8 @@
 """`synclr captions --push-to-hub`: the data set goes up when its stage ends, and loads for others by its name."""
 
+import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ def captions(hub, *options, token=None):
 def test_captions_are_pushed_and_loaded_by_their_name(hub):
     done = captions(hub, "--push-to-hub", NAME, "--private")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines()[1] == f"published: {hub.url}/datasets/{NAME}"
+    assert done.stdout.splitlines()[0] == f"published: {hub.url}/datasets/{NAME}"
     assert hub.repository(NAME, "dataset").private
     told = hub.python(
         f"from datasets import load_dataset\nrows = load_dataset('{NAME}', split='train')\n"
@@ -56,6 +58,25 @@ def test_what_cannot_be_pushed_is_said_before_anything_is_written(hub, options, 
     done = captions(hub, *options, token="hf_wrong")
     assert done.returncode == 2 and said in done.stderr
     assert not (hub.folder / "outputs").exists()
+
+
+@pytest.mark.slow
+def test_on_a_cluster_the_job_that_finishes_publishes(hub):
+    stand_in = ROOT / "tests" / "sbatch_stand_in"
+    (hub.folder / "jobs").mkdir()
+    environment = {
+        **hub.environment(hub.token),
+        "SLURM_STAND_IN": str(hub.folder / "jobs"),
+        "PATH": f"{stand_in}{os.pathsep}{os.environ['PATH']}",
+    }
+    typed = ("--num-captions", "40", "--rows-per-shard", "20", "--push-to-hub", NAME, "--executor", "slurm")
+    done = synclr("captions", *typed, "--tasks", "2", env=environment, cwd=hub.folder)
+    assert done.returncode == 0 and "is made by the Slurm jobs" in done.stdout, done.stderr
+    end = time.monotonic() + 60
+    while (hub.folder / "outputs/bird-captions/.cluster/jobs.json").exists():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert sum(name.endswith(".parquet") for name in hub.files(NAME, "dataset")) == 2
 
 
 def birds(prompt, body):
