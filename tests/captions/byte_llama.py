@@ -13,8 +13,8 @@ def tiny_tokenizer(**special_tokens):
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special_tokens)
 
 
-def save_tiny_llama(path, *, tokenizer=None, **settings):
-    """Save model and tokenizer to `path` and return it as a string."""
+def save_tiny_llama(path, *, tokenizer=None, config=None, network=None, **settings):
+    """Save model (`config` and `network`: a relative of Llama) and tokenizer to `path` and return it as a string."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -23,7 +23,8 @@ def save_tiny_llama(path, *, tokenizer=None, **settings):
     ends = {"bos_token_id": 0, "eos_token_id": 1}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **{**sizes, **ends, **settings}))
+        built = (config or LlamaConfig)(vocab_size=len(tokenizer), **{**sizes, **ends, **settings})
+        model = (network or LlamaForCausalLM)(built)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return str(path)

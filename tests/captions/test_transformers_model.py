@@ -3,6 +3,7 @@ import logging
 import pytest
 from byte_llama import save_tiny_llama, tiny_tokenizer
 
+from synclr_hf.captions import padded_batches
 from synclr_hf.captions.continuous_batches import complete_continuously, halved
 from synclr_hf.captions.language_models import LANGUAGE_MODELS, LanguageModelOptions, find_language_model
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
@@ -85,6 +86,49 @@ def test_stopping_at_tokens_gives_what_stop_strings_of_transformers_give(model):
     before = model.usage["completion_tokens"]
     assert complete(model, stop=(stop,), **GREEDY) == theirs
     assert model.usage["completion_tokens"] - before < 12 * len(MANY)  # they did end there
+
+
+def spied(model, monkeypatch):
+    """Note (rows, tokens in the cache) of every call of `generate`."""
+    calls, generate = [], model._model.generate
+
+    def noted(**arguments):
+        cache = arguments.get(padded_batches._name_of_the_cache())
+        calls.append((len(arguments["input_ids"]), cache.get_seq_length() if cache is not None else 0))
+        return generate(**arguments)
+
+    monkeypatch.setattr(model._model, "generate", noted)
+    return calls
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_rows_that_are_done_leave_their_batch_and_the_others_do_not_notice(model, monkeypatch, usable):
+    prompts = [f"{'word ' * (number % 7)}concept {number} =>" for number in range(48)]
+    options = {**GREEDY, "max_new_tokens": 40, "stop": ("w", ">")}
+    alone = [complete(model, [prompt], **options)[0] for prompt in prompts]
+    calls, width = spied(model, monkeypatch), max(len(prompt) for prompt in prompts)
+    if not usable:  # a cache of another kind than expected: it is computed again
+        monkeypatch.setattr(padded_batches, "_rows_of", lambda *_: None)
+    assert complete(model, prompts, **options) == alone
+    rows, cached = zip(*calls, strict=True)
+    assert rows[0] == 48 and all(2 * after <= before for before, after in zip(rows, rows[1:], strict=False))
+    assert len(rows) >= 2 and cached[0] == 0 and all((tokens >= width) == usable for tokens in cached[1:])
+    drawn = {**options, "temperature": 1.0}
+    assert complete(model, prompts, **drawn) == complete(model, prompts, **drawn)
+
+
+def test_rows_stay_where_the_cache_does_not_hold_every_token(tmp_path, monkeypatch):
+    from transformers import MistralConfig, MistralForCausalLM
+
+    model = load(
+        save_tiny_llama(
+            tmp_path, config=MistralConfig, network=MistralForCausalLM, num_key_value_heads=2, sliding_window=8
+        )
+    )
+    options = {**GREEDY, "stop": tuple("abcdefghijklmnopqrstuvwxyz")}
+    alone = [complete(model, [prompt], **options)[0] for prompt in MANY]
+    calls = spied(model, monkeypatch)
+    assert complete(model, **options) == alone and calls == [(20, 0)]
 
 
 def test_usage_counts_real_tokens(folder):
