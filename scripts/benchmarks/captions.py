@@ -44,8 +44,9 @@ class FreeModel:
 
     name = "free"
 
-    def complete(self, prompts: Sequence[str], *, seeds: Sequence[int], **_: Any) -> list[str]:
+    def complete(self, prompts: Sequence[str], *, seeds: Sequence[int], report: Any, **_: Any) -> list[str]:
         """Return one sentence a prompt."""
+        report(len(prompts))
         return [
             f" A {prompt[prompt.rfind(chr(10)) + 1 : -3].replace(',', ' with a')} stands in a wide green field under "
             f"a cloudy sky, with house number {seed % 10**12} in the back."

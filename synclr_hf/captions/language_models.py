@@ -9,6 +9,7 @@ from typing import Protocol
 
 from synclr_hf.data.back_ends import BackEnd, find_back_end, load_object
 from synclr_hf.data.checks import check_integer
+from synclr_hf.data.workers import Report
 from synclr_hf.errors import UserInputError
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -35,10 +36,12 @@ class LanguageModel(Protocol):
         top_p: float,
         max_new_tokens: int,
         stop: Sequence[str],
+        report: Report | None = None,
     ) -> list[str]:
         """Return one completion a prompt, in order, without the prompt and cut before the first `stop` string.
 
-        Any number of prompts may come in one call; the back end forms its own batches.
+        Any number of prompts may come in one call; the back end forms its own batches, and tells `report` how many
+        more completions are done.
         """
         ...
 

@@ -74,7 +74,7 @@ class CaptionMaker:
             for attempt in range(MAX_ATTEMPTS):
                 reasons: Counter[str] = Counter()
                 concepts: Counter[str] = Counter()
-                for slot, caption in self._drawn(pending, attempt):
+                for slot, caption in self._drawn(pending, attempt, report):
                     name = slot.wanted.concept.name
                     reason = self.filters.first_reason(caption, slot.prompt, name, seen)
                     if reason is None:
@@ -88,7 +88,7 @@ class CaptionMaker:
                     if self.keep_rejects:
                         tally.rejects.append({"reason": reason, "attempt": attempt, **self._row(slot, caption)})
                 left = [caption_id for caption_id in pending if caption_id not in rows]
-                report(len(pending) - len(left))
+                report(-len(left))  # they were reported as done
                 tally.counts.update(reasons)
                 tally.concepts.update(concepts)
                 pending = left
@@ -98,10 +98,10 @@ class CaptionMaker:
                 raise _give_up(self.writer.model.name, reasons, concepts)
         yield from (rows[caption_id] for caption_id in sorted(rows))
 
-    def _drawn(self, caption_ids: list[int], attempt: int) -> Iterator[tuple[_Slot, str]]:
+    def _drawn(self, caption_ids: list[int], attempt: int, report: Report) -> Iterator[tuple[_Slot, str]]:
         """Draw a caption for each slot, all at once."""
         slots = [self._slot(caption_id, attempt) for caption_id in caption_ids]
-        captions = self.writer.lines([slot.prompt.text for slot in slots], [slot.seed for slot in slots])
+        captions = self.writer.lines([slot.prompt.text for slot in slots], [slot.seed for slot in slots], report)
         return zip(slots, captions, strict=True)
 
     def _slot(self, caption_id: int, attempt: int) -> _Slot:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from synclr_hf.captions.language_models import cut_at
 from synclr_hf.captions.server_requests import Server
+from synclr_hf.data.workers import Report
 from synclr_hf.errors import UserInputError
 
 INFERENCE_PROVIDERS = "https://router.huggingface.co/v1"
@@ -58,6 +59,7 @@ class OpenAIChatModel:
         top_p: float,
         max_new_tokens: int,
         stop: Sequence[str],
+        report: Report | None = None,
     ) -> list[str]:
         """Return one completion a prompt; see `LanguageModel.complete`.
 
@@ -69,7 +71,7 @@ class OpenAIChatModel:
             {**sampling, "seed": seed % 2**31, **self._question(prompt, stop)}  # some servers read 32 bits
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
-        answers = self._server.ask(bodies, self._read, self._batch_size)
+        answers = self._server.ask(bodies, self._read, self._batch_size, report)
         for _, usage in answers:
             self.usage.update(usage)
         return [self._completion(text, prompt, stop) for (text, _), prompt in zip(answers, prompts, strict=True)]

@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from synclr_hf.data.seeds import seed_for
+from synclr_hf.data.workers import Report
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,7 @@ def complete_padded(
     seeds: Sequence[int],
     config: GenerationConfig,
     batch_size: int,
+    report: Report | None = None,
 ) -> tuple[list[list[int]], int]:
     """Complete prompts in batches of like length; each batch has a seed of its own, made of its prompts' seeds.
 
@@ -39,6 +41,7 @@ def complete_padded(
         seeds: one a prompt.
         config: sampling, length and ends (`eos_token_id`).
         batch_size: rows of a batch.
+        report: is told how many more prompts are done.
 
     Returns:
         New token ids of every prompt, in order, the end included; and the batch size that fitted.
@@ -69,6 +72,8 @@ def complete_padded(
         for index, new in zip(batch, tokens, strict=True):
             done[index] = new
         start += len(batch)
+        if report is not None:
+            report(len(batch))
     return done, batch_size
 
 

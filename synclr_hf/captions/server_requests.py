@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from importlib import import_module
 from typing import Any, TypeVar
 
+from synclr_hf.data.workers import Report
 from synclr_hf.errors import UserInputError
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,9 @@ class Server:
     _answers: int = field(default=0, init=False)
     _not_before: float = field(default=0.0, init=False)
 
-    def ask(self, bodies: Sequence[Any], read: Callable[[Any], Answer], at_once: int) -> list[Answer]:
+    def ask(
+        self, bodies: Sequence[Any], read: Callable[[Any], Answer], at_once: int, report: Report | None = None
+    ) -> list[Answer]:
         """Post every body as JSON and return what `read` makes of the replies, in order; each reply is read once.
 
         It runs in a thread of its own, so that it works where an event loop runs already, e.g. in a notebook.
@@ -69,13 +72,16 @@ class Server:
             bodies: what to post.
             read: takes a reply; any `ValueError`, `TypeError` or `LookupError` means that it is garbage.
             at_once: largest number of requests in flight.
+            report: is told how many more replies were read.
 
         Raises:
             UserInputError: the server refuses a request, or does not answer any more.
         """
-        return _in_own_loop(self._ask_all(bodies, read, at_once))
+        return _in_own_loop(self._ask_all(bodies, read, at_once, report))
 
-    async def _ask_all(self, bodies: Sequence[Any], read: Callable[[Any], Answer], at_once: int) -> list[Answer]:
+    async def _ask_all(
+        self, bodies: Sequence[Any], read: Callable[[Any], Answer], at_once: int, report: Report | None
+    ) -> list[Answer]:
         http = _http_library()
         answers: list[Any] = [None] * len(bodies)
         waiting = iter(enumerate(bodies))
@@ -86,6 +92,8 @@ class Server:
             async def work() -> None:
                 for place, body in waiting:
                     answers[place] = await self._ask(client, body, read)
+                    if report is not None:
+                        report(1)
 
             try:
                 async with asyncio.TaskGroup() as group:

@@ -12,6 +12,7 @@ from synclr_hf.captions.language_models import cut_at
 from synclr_hf.captions.padded_batches import complete_padded
 from synclr_hf.data.back_ends import device_and_dtype, model_cannot_be_loaded
 from synclr_hf.data.seeds import seed_for
+from synclr_hf.data.workers import Report
 from synclr_hf.errors import UserInputError
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class TransformersLanguageModel:
         top_p: float,
         max_new_tokens: int,
         stop: Sequence[str],
+        report: Report | None = None,
     ) -> list[str]:
         """Return one completion a prompt; see `LanguageModel.complete`.
 
@@ -79,14 +81,14 @@ class TransformersLanguageModel:
             return []
         inputs = self._tokenizer(list(prompts))["input_ids"]
         self._check_lengths(inputs, max_new_tokens)
-        outputs = self._complete(inputs, seeds, self._config(temperature, top_p, max_new_tokens, tuple(stop)))
+        outputs = self._complete(inputs, seeds, self._config(temperature, top_p, max_new_tokens, tuple(stop)), report)
         self.usage["prompt_tokens"] += sum(len(tokens) for tokens in inputs)
         self.usage["completion_tokens"] += sum(len(tokens) for tokens in outputs)
         texts = self._tokenizer.batch_decode(outputs, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return [cut_at(text, stop) for text in texts]
 
     def _complete(
-        self, inputs: Sequence[list[int]], seeds: Sequence[int], config: GenerationConfig
+        self, inputs: Sequence[list[int]], seeds: Sequence[int], config: GenerationConfig, report: Report | None
     ) -> list[list[int]]:
         import torch
 
@@ -102,12 +104,14 @@ class TransformersLanguageModel:
             )
             for index, tokens in zip(left, done, strict=True):
                 outputs[index] = tokens
+            if report is not None:
+                report(sum(tokens is not None for tokens in done))
             left = [index for index in left if outputs[index] is None]
             if error is not None:
                 self._continue_after(error)
         try:
             done, self._batch_size = complete_padded(
-                self._model, [inputs[i] for i in left], [seeds[i] for i in left], config, self._batch_size
+                self._model, [inputs[i] for i in left], [seeds[i] for i in left], config, self._batch_size, report
             )
         except torch.OutOfMemoryError as error:
             raise UserInputError(

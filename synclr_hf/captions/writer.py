@@ -11,8 +11,13 @@ from dataclasses import dataclass, field
 from synclr_hf.captions.language_models import LanguageModel
 from synclr_hf.data.back_ends import BackEnd
 from synclr_hf.data.tally import Tally
+from synclr_hf.data.workers import Report
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»"}
+
+
+def _silent(more: int) -> None:
+    """Tell nobody."""
 
 
 @dataclass
@@ -42,8 +47,21 @@ class Writer:
         assert self._model is not None
         return self._model
 
-    def lines(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-        """Return the first line of the completion of each prompt, in order (paper, section 3.1)."""
+    def lines(self, prompts: Sequence[str], seeds: Sequence[int], report: Report = _silent) -> list[str]:
+        """Return the first line of the completion of each prompt, in order (paper, section 3.1).
+
+        Args:
+            prompts: what to complete.
+            seeds: one a prompt.
+            report: is told how many more completions are done, all of them in the end.
+        """
+        told = 0
+
+        def count(more: int) -> None:
+            nonlocal told
+            told += more
+            report(more)
+
         completions = self.model.complete(
             prompts,
             seeds=seeds,
@@ -51,7 +69,9 @@ class Writer:
             top_p=self.top_p,
             max_new_tokens=self.max_new_tokens,
             stop=("\n",),
+            report=count,
         )
+        report(len(prompts) - told)
         return [first_line(completion) for completion in completions]
 
     @contextmanager

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from synclr_hf.data.workers import Report
 from synclr_hf.errors import UserInputError, unknown_name
 from synclr_hf.toyworld.backgrounds import BACKGROUNDS
 from synclr_hf.toyworld.choice import Chooser
@@ -43,6 +44,7 @@ class ToyLanguageModel:
         top_p: float = 0.9,
         max_new_tokens: int = 100,
         stop: Sequence[str] = ("\n",),
+        report: Report | None = None,
     ) -> list[str]:
         """Return one completion a prompt, in order, without the prompt and cut before the first `stop` string.
 
@@ -53,6 +55,7 @@ class ToyLanguageModel:
             top_p: share of the probability that is drawn from.
             max_new_tokens: largest number of words.
             stop: strings that end the text.
+            report: is told how many more completions are done.
 
         Raises:
             UserInputError: a prompt without a query line, or with a concept, background or relation that the toy
@@ -71,6 +74,8 @@ class ToyLanguageModel:
             text = _continue(prompt, chooser)
             text = "".join(re.findall(r"\s*\S+", text)[: max(max_new_tokens, 0)])
             completions.append(_cut(text, stop))
+            if report is not None:
+                report(1)
         return completions
 
 

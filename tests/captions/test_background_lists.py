@@ -185,7 +185,7 @@ class Moody:
     def __init__(self):
         self.usage = Counter()
 
-    def complete(self, prompts, *, seeds, temperature, top_p, max_new_tokens, stop):
+    def complete(self, prompts, *, seeds, temperature, top_p, max_new_tokens, stop, report):
         assert stop == ("\n",) and (temperature, top_p, max_new_tokens) == (0.8, 0.9, 100)
         self.usage["completion_tokens"] += 10 * len(prompts)
         said = {

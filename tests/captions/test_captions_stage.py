@@ -99,7 +99,7 @@ class MoodyModel:
 
     name = "moody"
 
-    def complete(self, prompts, *, seeds, temperature, top_p, max_new_tokens, stop):
+    def complete(self, prompts, *, seeds, temperature, top_p, max_new_tokens, stop, report):
         assert stop == ("\n",) and (temperature, top_p, max_new_tokens) == (0.8, 0.9, 100)
         texts = []
         for prompt, seed in zip(prompts, seeds, strict=True):
@@ -113,6 +113,7 @@ class MoodyModel:
                 "Always the same number 7.",
             ]
             texts.append(good if seed % 3 == 0 else bad[seed % 5])
+            report(1)
         return texts
 
 
@@ -319,3 +320,12 @@ def test_the_first_line_counts(completion, line):
 def test_what_is_asked_of_the_toy_model_by_default():
     assert CaptionsConfig("captions").concepts == "toyworld"
     assert CaptionsConfig("captions", language_model="org/name").concepts == "synclr"
+
+
+def test_progress_ends_at_the_number_of_captions_whatever_a_model_reports(tmp_path, other_models, monkeypatch):
+    """The model reports every draw, or nothing; rejected draws are taken back."""
+    told = []
+    monkeypatch.setattr("synclr_hf.data.progress.Progress.update", lambda self, count=1: told.append(count))
+    settings = {"concepts": birds(tmp_path), "language_model": "moody", "num_captions": 60, "rows_per_shard": 60}
+    write_captions(config(tmp_path / "captions", **settings))
+    assert sum(told) == 60 and min(told) < 0 and len(told) > 100

@@ -320,3 +320,10 @@ def test_transformers_serve(transformers_server, back_end):
         assert model.usage == local.usage
     with pytest.raises(UserInputError, match=rf"the server {url} refuses the request \(4"):
         complete(find_language_model(f"{back_end}:other/model", LanguageModelOptions(base_url=url)).load(), prompts)
+
+
+def test_progress_is_reported_reply_by_reply(server):
+    server.faults.extend([busy(), None, GARBAGE])
+    told = []
+    complete(load(server), report=told.append)
+    assert told == [1] * len(PROMPTS), "a failed request is no reply"

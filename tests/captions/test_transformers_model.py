@@ -302,3 +302,9 @@ def concept_file(folder):
     path = folder / "birds.txt"
     path.write_text("owl\nwren\n")
     return str(path)
+
+
+def test_progress_is_reported_batch_by_batch(folder):
+    told = []
+    complete(load(folder, batch_size=4), report=told.append)
+    assert sum(told) == len(MANY) and max(told) <= 4
