@@ -217,15 +217,20 @@ def test_a_server_that_is_started_again_is_met_again(server, monkeypatch):
     server.shutdown()
     server.server_close()
 
+    done = threading.Event()
+
     def later():
-        time.sleep(0.3)
+        time.sleep(0.2)
         with LanguageServer(port=port):
-            time.sleep(1.5)
+            done.wait(20)
 
     thread = threading.Thread(target=later)
     thread.start()
-    assert complete(model, PROMPTS[:3]) == TEXTS[:3]
-    thread.join()
+    try:
+        assert complete(model, PROMPTS[:3]) == TEXTS[:3]
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_it_works_in_a_running_event_loop_and_leaves_no_thread(server):
