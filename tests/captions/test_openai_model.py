@@ -310,7 +310,6 @@ def transformers_server(tmp_path_factory):
         process.wait(20)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("back_end", ["openai", "openai-completions"])
 def test_transformers_serve(transformers_server, back_end):
     folder, url = transformers_server
