@@ -15,7 +15,7 @@ from synclr_hf.captions.templates import draw_examples, pools_fingerprint, shipp
 from synclr_hf.captions.writer import Writer
 from synclr_hf.concepts.banks import load_concepts
 from synclr_hf.concepts.concept import Concept
-from synclr_hf.data.cards import CardFacts, CardSections, model_terms, plain
+from synclr_hf.data.cards import CardFacts, CardSections, code, model_terms, plain
 from synclr_hf.data.checks import COUNT, check_integer, check_number
 from synclr_hf.data.runs import Part
 from synclr_hf.data.schemas import background_features
@@ -252,9 +252,9 @@ def _card_facts(config: BackgroundsConfig) -> CardFacts:
     return CardFacts(
         title="SynCLR backgrounds",
         summary=(
-            f"Places where each concept of `{config.concepts}` is plausibly seen, named by the language model "
-            f"`{config.language_model}` from in-context prompts, in the spirit of SynCLR (arXiv 2312.17742, section "
-            "3.1). Each row is one concept with its places; `synclr captions --backgrounds` reads them."
+            f"Places where each concept of {code(config.concepts)} is plausibly seen, named by the language model "
+            f"{code(config.language_model)} from in-context prompts, in the spirit of SynCLR (arXiv 2312.17742, "
+            "section 3.1). Each row is one concept with its places; `synclr captions --backgrounds` reads them."
         ),
         columns=_COLUMNS,
         terms={"Backgrounds": sentence},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from synclr_hf.captions import duplicates
 from synclr_hf.captions.duplicates import Fates, find_duplicates
 from synclr_hf.captions.stage import CAPTION_COLUMNS_HOLD
-from synclr_hf.data.cards import CardFacts, model_terms
+from synclr_hf.data.cards import CardFacts, code, model_terms
 from synclr_hf.data.checks import COUNT, check_integer, check_number
 from synclr_hf.data.reading import captions_fingerprint, read_captions
 from synclr_hf.data.runs import RUN_FILE, finished_shards, open_run_folder, read_record, shard_count
@@ -214,8 +214,8 @@ def _card_facts(config: DeduplicationConfig, rows: int, language_model: str) -> 
     return CardFacts(
         title="SynCLR captions without duplicates",
         summary=(
-            f"What is left of the {rows:,} captions of `{config.captions}` (written by `{language_model}`) without "
-            "duplicates; ids and order are as they were there. An exact duplicate has the words of an earlier "
+            f"What is left of the {rows:,} captions of {code(config.captions)} (written by {code(language_model)}) "
+            "without duplicates; ids and order are as they were there. An exact duplicate has the words of an earlier "
             "caption, in any case and punctuation. A near-duplicate shares with an earlier caption that stays at "
             f"least {100 * config.similarity:g} % of their pairs of neighbouring words (Jaccard index); the minhash "
             "of datatrove proposed the pairs, which were then compared in full. How many went of each kind is said "

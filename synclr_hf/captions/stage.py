@@ -23,7 +23,7 @@ from synclr_hf.captions.writer import Writer
 from synclr_hf.concepts.backgrounds import with_backgrounds
 from synclr_hf.concepts.banks import load_bank
 from synclr_hf.concepts.concept import Concept
-from synclr_hf.data.cards import CardFacts, model_terms
+from synclr_hf.data.cards import CardFacts, code, model_terms
 from synclr_hf.data.checks import COUNT, check_integer, check_number
 from synclr_hf.data.runs import Part
 from synclr_hf.data.schemas import caption_features
@@ -227,9 +227,9 @@ def _card_facts(config: CaptionsConfig) -> CardFacts:
     return CardFacts(
         title="SynCLR captions",
         summary=(
-            f"Captions written by the language model `{config.language_model}` about the concepts of "
-            f"`{config.concepts}`, from in-context prompts as in SynCLR (arXiv 2312.17742, section 3.1). Each row is "
-            "one caption, ready for a text-to-image model."
+            f"Captions written by the language model {code(config.language_model)} about the concepts of "
+            f"{code(config.concepts)}, from in-context prompts as in SynCLR (arXiv 2312.17742, section 3.1). Each row "
+            "is one caption, ready for a text-to-image model."
         ),
         columns=CAPTION_COLUMNS_HOLD,
         terms={"Captions": sentence},

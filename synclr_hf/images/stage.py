@@ -13,7 +13,7 @@ from typing import Any
 from PIL.Image import Image
 
 from synclr_hf.data.back_ends import BackEnd
-from synclr_hf.data.cards import CardFacts, model_terms
+from synclr_hf.data.cards import CardFacts, code, model_terms
 from synclr_hf.data.checks import check_integer, check_number
 from synclr_hf.data.reading import captions_fingerprint, read_captions
 from synclr_hf.data.runs import RUN_FILE, Part, read_record
@@ -218,7 +218,7 @@ def _card_facts(config: ImagesConfig) -> CardFacts:
     return CardFacts(
         title="SynCLR images",
         summary=(
-            f"Pictures drawn by `{config.image_generator}` from the captions of `{config.captions}`, "
+            f"Pictures drawn by {code(config.image_generator)} from the captions of {code(config.captions)}, "
             f"{config.images_per_caption} of each, as in SynCLR (arXiv 2312.17742, section 3.2). Each row is one "
             "caption with all its pictures: positives of each other."
         ),
