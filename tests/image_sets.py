@@ -51,6 +51,8 @@ class PictureRows:
 def write_images(folder, rows=40, rows_per_shard=10, rows_per_block=5, images=2, broken=()):
     """Write a finished run of the images stage, in shards of several small blocks."""
     card = CardFacts("Images", "Images.", {"images": "pictures"}, {"All": "free"}, "mit", {}, "synclr images")
-    plan = RunPlan(Path(folder), "images", rows, rows_per_shard, {"seed": 0}, {"command": "synclr images"}, card)
+    plan = RunPlan(
+        Path(folder), "images", rows, rows_per_shard, {"seed": 0}, {"command": "synclr images"}, lambda: card
+    )
     with patch.object(shards, "ROWS_PER_GROUP", rows_per_block):
         return write_run(plan, image_features().arrow_schema, PictureRows(images, set(broken)), workers=1)

@@ -163,7 +163,7 @@ def _with_back_end(model: Any, prompts: Sequence[str], batch_size: int, sampling
 
 
 def _with_plain_loop(model: Any, prompts: Sequence[str], batch_size: int, sampling: dict[str, Any], seed: int) -> int:
-    """What most scripts do: batches in the order of the prompts, padded, until the last row has ended."""
+    """What most scripts do: batches in any order of the prompts, padded, until the last row has ended."""
     import torch
 
     tokenizer, network = model._tokenizer, model._model

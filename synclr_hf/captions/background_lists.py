@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from synclr_hf.captions.language_models import LanguageModelOptions, find_language_model
@@ -129,7 +130,7 @@ def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None, 
             "examples_fingerprint": pools_fingerprint({EXAMPLES: shipped_examples(EXAMPLES)}),
         },
         remarks={"command": command_line("backgrounds", config)},
-        card=_card_facts(config),
+        card=partial(_card_facts, config),
         describe=describe_backgrounds,
         unit="concept",
     )

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ from synclr_hf.errors import UserInputError
 if TYPE_CHECKING:
     from datasets import Dataset
 
+DEDUPLICATE = "--deduplicate"
+"""The option of `synclr captions` that names the set."""
+
 WORK_FOLDER = ".duplicates"
 """Where the search for duplicates keeps its files inside the new set, until that is finished."""
 
@@ -45,7 +49,7 @@ class DeduplicationConfig:
     """
 
     output_dir: str
-    captions: str
+    captions: str = field(metadata={"aliases": [DEDUPLICATE]})
     similarity: float = 0.75
     rows_per_shard: int = field(default=2048, metadata=COUNT)
 
@@ -97,7 +101,7 @@ def deduplicate_captions(config: DeduplicationConfig, *, workers: int | None = N
             folder=folder,
             rows=rows,
             remarks={"command": _command(config), "captions": config.captions},
-            card=_card_facts(config, len(captions), language_model),
+            card=partial(_card_facts, config, len(captions), language_model),
             unit="caption",
             **expected,
         )
@@ -204,7 +208,7 @@ def _language_model(where: str, captions: Dataset) -> str:
 
 
 def _command(config: DeduplicationConfig) -> str:
-    return command_line("captions", config).replace(" --captions ", " --deduplicate ", 1)
+    return command_line("captions", config).replace(" --captions ", f" {DEDUPLICATE} ", 1)
 
 
 def _card_facts(config: DeduplicationConfig, rows: int, language_model: str) -> CardFacts:

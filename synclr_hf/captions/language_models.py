@@ -70,6 +70,11 @@ class LanguageModelOptions:
             raise UserInputError(
                 f"--dtype {self.dtype} cannot be used; allowed: {', '.join(DTYPES)}; type --dtype auto"
             )
+        if self.base_url is not None and any(sign in self.base_url for sign in "@?"):
+            raise UserInputError(
+                "--base-url holds a user, a password or a query, which the card of the data set would show; set the "
+                "key as OPENAI_API_KEY, and type the plain address http://HOST:PORT/v1"
+            )
         if self.base_url is not None and not str(self.base_url).startswith(("http://", "https://")):
             raise UserInputError(
                 f"--base-url {self.base_url} is no address of a server; type --base-url http://HOST:PORT/v1"

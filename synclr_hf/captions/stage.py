@@ -154,7 +154,7 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: 
             **({} if unsafe == UnsafeWords() else {"unsafe_words_fingerprint": _fingerprint(unsafe.listed())}),
         },
         remarks={"command": command_line("captions", config)},
-        card=_card_facts(config),
+        card=partial(_card_facts, config),
         describe=partial(describe_captions, facts=_described(config, concepts)),
         unit="caption",
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from synclr_hf.captions.continuous_batches import complete_continuously, halved
 from synclr_hf.captions.language_models import cut_at
 from synclr_hf.captions.padded_batches import complete_padded
-from synclr_hf.data.back_ends import device_and_dtype, model_cannot_be_loaded
+from synclr_hf.data.back_ends import device_and_dtype, fetch_model_card, model_cannot_be_loaded
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.workers import Report
 from synclr_hf.errors import UserInputError
@@ -51,6 +51,7 @@ class TransformersLanguageModel:
             raise
         except Exception as error:  # missing, damaged, gated, too large: the library has a kind for each
             raise model_cannot_be_loaded("language model", model_id, "--language-model", error) from error
+        fetch_model_card(model_id)
         commit = getattr(self._model.config, "_commit_hash", None)
         self.name = f"{model_id}@{commit}" if commit else str(model_id)
         self.usage: Counter[str] = Counter()

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synclr_hf.captions.deduplication import DeduplicationConfig, deduplicate_captions
+from synclr_hf.captions.deduplication import DEDUPLICATE, DeduplicationConfig, deduplicate_captions
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
 from synclr_hf.cli.options import run_stage, stage_options
 
-DEDUPLICATE = "--deduplicate"
 _EPILOG = f"synclr captions {DEDUPLICATE} SET writes a set without duplicates; synclr captions {DEDUPLICATE} --help"
 
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the options of the stage and run it."""
-    if any(argument.partition("=")[0] == DEDUPLICATE for argument in arguments):
-        typed = [argument.replace(DEDUPLICATE, "--captions", 1) for argument in arguments]
-        if {"-h", "--help"} & set(arguments):
-            typed = ["--help"]
-        run_stage(stage_options(DeduplicationConfig, "captions", typed), "captions", deduplicate_captions)
+    if not any(argument.partition("=")[0] == DEDUPLICATE for argument in arguments):
+        options = stage_options(CaptionsConfig, "captions", arguments, epilog=_EPILOG, executors=True)
+        run_stage(options, "captions", write_captions)
         return
-    options = stage_options(CaptionsConfig, "captions", arguments, epilog=_EPILOG, executors=True)
-    run_stage(options, "captions", write_captions)
+    asks_for_help = {"-h", "--help"} & set(arguments)
+    typed = ["--help"] if asks_for_help else arguments
+    unique = stage_options(DeduplicationConfig, "captions", typed, default_name="captions-unique")
+    run_stage(unique, "captions", deduplicate_captions)

@@ -40,7 +40,13 @@ class StageOptions(Generic[Config]):
 
 
 def stage_options(
-    cls: type[Config], stage: str, arguments: Sequence[str], *, epilog: str = "", executors: bool = False
+    cls: type[Config],
+    stage: str,
+    arguments: Sequence[str],
+    *,
+    epilog: str = "",
+    executors: bool = False,
+    default_name: str | None = None,
 ) -> StageOptions[Config]:
     """Parse the settings of a generating stage, each an option, and how it is run.
 
@@ -50,6 +56,7 @@ def stage_options(
         arguments: what the user typed.
         epilog: stands below the options in the help.
         executors: whether the stage can run on a cluster.
+        default_name: name of the folder where no other one follows from the arguments; default: the stage.
 
     Raises:
         UserInputError: an option that the stage does not have, or one without what it needs.
@@ -62,7 +69,7 @@ def stage_options(
         if action.dest in counts:
             action.type = _count
         if action.dest == "output_dir":
-            action.required, action.default = False, _default_folder(stage, arguments)
+            action.required, action.default = False, _default_folder(default_name or stage, arguments)
     parser.add_argument("--workers", type=int, help="processes (default: one a core for toy, one a GPU for a model)")
     parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the data set there when it is finished")
     parser.add_argument("--private", action="store_true", help="with --push-to-hub: make a new repository private")
@@ -105,14 +112,14 @@ def _target(options: argparse.Namespace) -> DatasetTarget | None:
     return None
 
 
-def _default_folder(stage: str, arguments: Sequence[str]) -> str:
-    """Return `outputs/` with the name that the data set has on the Hub, or with that of the stage."""
+def _default_folder(default: str, arguments: Sequence[str]) -> str:
+    """Return `outputs/` with the name that the data set has on the Hub, or with the default."""
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("--push-to-hub")
     try:
-        name = parser.parse_known_args(arguments)[0].push_to_hub or stage
+        name = parser.parse_known_args(arguments)[0].push_to_hub or default
     except argparse.ArgumentError:  # the whole parser says it better
-        name = stage
+        name = default
     return f"outputs/{name.rpartition('/')[2]}"
 
 

@@ -120,6 +120,21 @@ def device_and_dtype() -> tuple[torch.device, torch.dtype]:
     return torch.device(name), torch.float32
 
 
+def fetch_model_card(model: str) -> None:
+    """Have the card of a model of the Hub in the cache, where there is one: our cards tell the licence that it states.
+
+    Args:
+        model: Hub id or folder; nothing is done for a folder, and nothing is said of a card that cannot be had.
+    """
+    from huggingface_hub import hf_hub_download
+
+    if not Path(model).expanduser().is_dir():
+        try:
+            hf_hub_download(model, "README.md")
+        except Exception:  # no card, no network, no rights: the library has a kind for each
+            return
+
+
 def model_cannot_be_loaded(what: str, model: str, option: str, error: Exception) -> UserInputError:
     """Return the one-line error for a model that its library refuses.
 

@@ -164,7 +164,8 @@ def licence_fields(spec: str) -> dict[str, str]:
     """Return `license`, `license_name` and `license_link` as a model's own files on this machine state them.
 
     Looked at are the card (`README.md`) and then `config.json`, in the folder of the model or in the cache of the
-    Hub; nothing is fetched, and nothing is guessed from the model's name. Empty where they say nothing.
+    Hub (a back end that loads a model fetches its card); nothing is guessed from the model's name. Empty where they
+    say nothing.
 
     Args:
         spec: a back end as the user typed it; files are there for `ORG/NAME` and folders, not for what a server runs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -56,23 +57,20 @@ COUNT = {"metavar": "COUNT"}
 
 
 def read_count(text: str) -> int:
-    """Read a number of rows as people write it: `1000`, `1_000`, `10k`, `1M`, `1.5M`, `2B`.
+    """Read a number of rows as people write it: `1000`, `1_000`, `10k`, `1M`, `1.5M`, `2B`, `1e6`.
 
     Raises:
         ValueError: it is no such number, or no whole one.
     """
-    number = text.strip().replace("_", "")
-    factor = _FACTORS.get(number[-1:].casefold(), 1)
-    try:
-        count = Decimal(number[:-1] if factor > 1 else number) * factor
-        if count == int(count):
-            return int(count)
-    except (ArithmeticError, ValueError):
-        pass
-    raise ValueError(f"'{text}' is no whole number; write 1000, 10k or 1M")
+    found = _COUNT.fullmatch(text.strip().replace("_", ""))
+    count = Decimal(found["number"]) * _FACTORS[found["unit"].casefold()] if found else None
+    if count is None or count != int(count):
+        raise ValueError(f"'{text[:40]}' is no whole number; write 1000, 10k or 1M")
+    return int(count)
 
 
-_FACTORS = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
+_COUNT = re.compile(r"(?P<number>-?\d{1,15}(\.\d{1,15})?(e\d{1,2})?)(?P<unit>[kmb]?)", re.IGNORECASE)
+_FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 
 def _range(minimum: float, maximum: float | None, above_minimum: bool = False) -> str:

@@ -19,7 +19,7 @@ from synclr_hf.errors import UserInputError, unknown_name
 EXECUTORS = {"local": (), "slurm": ("datatrove",), "ray": ("ray",)}
 """Executor -> the packages that it needs."""
 
-_TIME = re.compile(r"\d+(-\d+)?(:\d\d){0,2}")
+_TIME = re.compile(r"\d+(-\d+)?(:[0-5]\d){0,2}|UNLIMITED|infinite", re.IGNORECASE)
 _SBATCH_ARGUMENT = re.compile(r"(--)?(?P<name>[a-z][a-z-]*)(=(?P<value>.+))?")
 _OURS = ("array", "dependency", "error", "export", "kill-on-invalid-dep", "output", "parsable", "wait", "wrap")
 
@@ -73,7 +73,8 @@ class ExecutorConfig:
                 check_integer(option, value, minimum=minimum, example=max(1, minimum))
         if self.time is not None and not _TIME.fullmatch(str(self.time)):
             raise UserInputError(
-                f"--time {self.time} cannot be used; allowed: minutes, HOURS:MINUTES:SECONDS or DAYS-HOURS; "
+                f"--time {self.time} cannot be used; allowed: minutes, HOURS:MINUTES:SECONDS, DAYS-HOURS:MINUTES or "
+                "UNLIMITED; "
                 "type --time 20:00:00"
             )
         self.sbatch_arguments()
@@ -112,7 +113,7 @@ class ExecutorConfig:
                     f"--sbatch-args {text} cannot be used: '{name}' is set by this program; leave it out"
                 )
             own = {"gpus": "gpus_per_task", "mem-per-cpu": "mem_per_cpu_gb"}.get(name, name.replace("-", "_"))
-            if own in _SETTINGS:
+            if own in _SETTINGS[1:]:
                 raise UserInputError(
                     f"--sbatch-args {text} cannot be used: it has an option of its own; "
                     f"type --{own.replace('_', '-')} {found['value'] or ''}"
@@ -156,29 +157,31 @@ def execute(stage: Stage, executor: ExecutorConfig, folder: str | Path) -> str:
     folder = Path(folder).expanduser()
     refuse_while_jobs_wait(folder)
     if executor.executor == "local":
-        stage()
-        forget_jobs(folder)
-        return str(folder)
+        return _finished(stage, folder, None)
     _require(EXECUTORS[executor.executor], executor.executor)
     stage(part=OPENING)
     record = read_record(folder)
     num_shards = shard_count(record["rows"], record["rows_per_shard"])
-    tasks = min(executor.tasks or 1, num_shards)
+    tasks = min(executor.tasks or 0, num_shards)
     ranks = _ranks_with_missing_shards(folder, num_shards, tasks)
     if not ranks:
-        stage(part=FINISHING)
-        forget_jobs(folder)
-        return str(folder)
+        return _finished(stage, folder, FINISHING)
     parts = [executor.part(rank, tasks) for rank in ranks]
     if executor.executor == "ray":
         from synclr_hf.data.ray_tasks import run_with_ray
 
         run_with_ray(partial(make_part, stage, os.getcwd()), parts, executor, folder, num_shards)
-        stage(part=FINISHING)
-        return str(folder)
+        return _finished(stage, folder, FINISHING)
     from synclr_hf.data.slurm import submit
 
     return submit(partial(make_part, stage, os.getcwd()), parts, executor, folder, f"synclr-{record['stage']}")
+
+
+def _finished(stage: Stage, folder: Path, part: Part | None) -> str:
+    """Make what finishes the run; jobs that were to fill it are of no interest then."""
+    stage(part=part)
+    forget_jobs(folder)
+    return str(folder)
 
 
 def make_part(stage: Callable[..., Any], working_folder: str, part: Part) -> None:

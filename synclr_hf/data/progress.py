@@ -9,6 +9,8 @@ from types import TracebackType
 from tqdm import tqdm
 
 REFRESH_SECONDS = 0.5
+REFRESH_SECONDS_OFF_A_TERMINAL = 10.0
+"""Seconds between two states of the bar in a file, such as the log of a job."""
 _COUNTED = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 _TIMED = "{desc} [{elapsed}]{postfix}"
 _OPEN_ENDED = "{desc}: {n_fmt}{unit} [{elapsed}, {rate_fmt}{postfix}]"
@@ -22,7 +24,7 @@ class _Bar(tqdm):  # type: ignore[type-arg]
 
 
 class Progress:
-    """A bar on standard error, drawn again every half second by a thread of its own.
+    """A bar on standard error, drawn again by a thread of its own: every half second, or ten seconds in a file.
 
     With a `total` it counts; without one it shows the time that has passed, and the count once there is one:
 
@@ -94,6 +96,6 @@ class Progress:
         self.close()
 
     def _refresh_until_done(self) -> None:
-        while not self._done.wait(REFRESH_SECONDS):
+        while not self._done.wait(REFRESH_SECONDS if sys.stderr.isatty() else REFRESH_SECONDS_OFF_A_TERMINAL):
             with self._lock:
                 self._bar.refresh()

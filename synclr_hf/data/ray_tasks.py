@@ -6,6 +6,7 @@ of them is killed, e.g. for want of memory, and it keeps the errors of a task to
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -22,6 +23,8 @@ from synclr_hf.errors import UserInputError
 
 if TYPE_CHECKING:
     from synclr_hf.data.executors import ExecutorConfig
+
+logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_FOR_AN_ANSWER = 10.0
@@ -120,15 +123,12 @@ def try_part(make: Callable[[Part], None], part: Part) -> str | None:
 
 
 def _failure(reference: Any) -> str | None:
-    """Return what went wrong in a task.
-
-    Raises:
-        Exception: a bug, with its traceback there.
-    """
+    """Return what went wrong in a task; the traceback of a bug goes to the log."""
     try:
         return ray.get(reference)
-    except ray.exceptions.RayTaskError:
-        raise
+    except ray.exceptions.RayTaskError as error:
+        logger.error("a part failed on Ray:\n%s", error)
+        return f"of a bug, see its traceback above ({type(error.cause).__name__})"
     except ray.exceptions.RayError as error:
         return f"its process was killed, perhaps for want of memory ({type(error).__name__})"
 

@@ -123,9 +123,11 @@ def submit(make: PartMaker, parts: Sequence[Part], config: ExecutorConfig, folde
         try:
             with _said_in(logs / "submission.log"):
                 finish.launch_job()
-        except (OSError, subprocess.CalledProcessError) as error:
-            if array.job_id:
-                subprocess.run(["scancel", array.job_id], capture_output=True)
+        except BaseException as error:
+            if array.job_id and array.job_id != -1:
+                subprocess.run(["scancel", str(array.job_id)], capture_output=True)
+            if not isinstance(error, OSError | subprocess.CalledProcessError):
+                raise
             raise _refused(logs / "submission.log", error) from None
         note_jobs(Jobs((array.job_id, finish.job_id), str(logs)))
     what = f"{len(parts)} {'part' if len(parts) == 1 else 'parts'} of {config.cpus} CPU, {config.gpus} GPU"
@@ -159,10 +161,10 @@ def _new_log_folder(folder: Path) -> Path:
 
 
 def _job_id(output: str) -> str:
-    found = re.search(r"\d+", output)
+    found = re.search(r"Submitted batch job (\d+)", output)
     if found is None:
         raise UserInputError(f"sbatch names no job in its answer ({output!r}); see `squeue --me` before you go on")
-    return found[0]
+    return found[1]
 
 
 @contextmanager

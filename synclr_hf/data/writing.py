@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -68,7 +69,8 @@ class RunPlan:
         rows_per_shard: rows of every shard but the last.
         configuration: what decides the contents; another one is refused in the same folder.
         remarks: what else `run.json` tells, e.g. the command; free to differ when the run is taken up again.
-        card: what the dataset card says beside the numbers.
+        card: gives what the dataset card says beside the numbers; asked when the card is written, since what a model
+            says of itself is known when it is there.
         describe: looks at the shards of the finished run, in order, and at what they told, for more of the card.
         unit: what the progress bar counts.
         units_per_row: how many of them a row has.
@@ -80,7 +82,7 @@ class RunPlan:
     rows_per_shard: int
     configuration: dict[str, Any]
     remarks: dict[str, Any]
-    card: CardFacts
+    card: Callable[[], CardFacts]
     describe: Describe | None = None
     unit: str = "row"
     units_per_row: int = 1
@@ -225,7 +227,7 @@ def command_line(stage: str, config: Any) -> str:
     for setting in fields(config):
         value = getattr(config, setting.name)
         if value != setting.default:
-            words.append(f"--{setting.name.replace('_', '-')} {value}")
+            words.append(f"--{setting.name.replace('_', '-')} {shlex.quote(str(value))}")
     return " ".join(words)
 
 
@@ -291,7 +293,7 @@ def _write_card(plan: RunPlan, finished: _Finished, *, complete: bool) -> None:
             contents = plan.describe(files, finished.tally)
         contents.write_pictures(plan.folder)
     text = dataset_card(
-        plan.card,
+        plan.card(),
         rows=plan.rows,
         num_bytes=sum(file.stat().st_size for file in files),
         counts=finished.tally.counts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -184,8 +185,8 @@ def dataset_repository(
         UserInputError: the stage is not finished.
     """
     check_complete(folder, stage)
-    roots = roots or _local_roots(folder)
     record = read_record(folder)
+    roots = [*(roots or _local_roots(folder)), *_paths_of(record)]
     mark = _mark({name: record[name] for name in ("stage", "rows", "configuration")})
     files: dict[str, Path | bytes] = {f"{DATA_FOLDER}/{path.name}": path for path in _shards(folder)}
     card = (folder / "README.md").read_text(encoding="utf-8").replace("PATH_OR_HUB_ID", repo_id)
@@ -283,6 +284,12 @@ def _local_roots(run: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return sorted((root for root in roots if root.startswith("/")), key=len, reverse=True)
+
+
+def _paths_of(record: Mapping[str, Any]) -> list[str]:
+    """Return the absolute paths among the settings of a run, the longest first."""
+    words = [*map(str, record["configuration"].values()), *shlex.split(str(record.get("command", "")))]
+    return sorted({word for word in words if word.startswith("/") and len(word) > 1}, key=len, reverse=True)
 
 
 def _without_roots(text: str, roots: Sequence[str]) -> str:

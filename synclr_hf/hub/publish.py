@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from synclr_hf.data.shards import CARD_FOLDER, DATA_FOLDER
 from synclr_hf.errors import UserInputError
 from synclr_hf.hub.publication import (
     MARK_FILE,
@@ -30,9 +31,13 @@ from synclr_hf.hub.publication import (
 )
 
 PUSH_OPTION = "--push-to-hub"
+ANY_RUN = "any"
+"""Stands for the mark of a run that is not made yet."""
 WAITS = (1.0, 3.0, 9.0)
 """Seconds before each further try when the Hub is busy or the connection is cut."""
 BUSY = (408, 429, 500, 502, 503, 504)
+STALE = (f"{DATA_FOLDER}/*", f"{CARD_FOLDER}/*")
+"""What an earlier publication may have left of a data set: its shards may have had other sizes, and other names."""
 WRITTEN_BY_THE_HUB = (".gitattributes",)
 
 Answer = TypeVar("Answer")
@@ -74,13 +79,17 @@ class DatasetTarget:
     replace: bool = False
 
     def check(self, *, api: HfApi | None = None) -> None:
-        """Ask the Hub who we are, before anything is paid for.
+        """Ask the Hub who we are and what lies there, before anything is paid for.
 
         Raises:
-            UserInputError: a name that the Hub does not allow, no valid token, or the Hub cannot be reached.
+            UserInputError: a name that the Hub does not allow, no valid token, things of others in the repository, or
+                the Hub cannot be reached.
         """
         check_repo_id(PUSH_OPTION, self.repo_id)
-        _patiently(self.repo_id, lambda: (api or _client()).whoami())
+        client = api or _client()
+        _patiently(self.repo_id, client.whoami)
+        place = Repository(self.repo_id, "dataset", ANY_RUN, {}, PUSH_OPTION)
+        _patiently(self.repo_id, lambda: _check_free(client, place, private=self.private, replace=self.replace))
 
     def push(self, folder: str | Path, stage: str, *, api: HfApi | None = None) -> str:
         """Publish the folder of a finished stage and return the address; see `publish`.
@@ -113,7 +122,7 @@ def _send(api: HfApi, repository: Repository, private: bool, replace: bool) -> s
             **where,
             folder_path=folder,
             commit_message="Publish a run of synclr_hf",
-            delete_patterns="*" if replace else None,
+            delete_patterns="*" if replace else STALE if repository.repo_type == "dataset" else None,
         )
     return str(url)
 
@@ -138,7 +147,7 @@ def _check_free(api: HfApi, repository: Repository, *, private: bool, replace: b
         with TemporaryDirectory() as folder:
             file = api.hf_hub_download(**where, filename=MARK_FILE, local_dir=folder)
             mark = json.loads(Path(file).read_text()).get("run")
-    if mark != repository.mark:
+    if mark != repository.mark and not (mark and repository.mark == ANY_RUN):
         told = "another run" if mark else f"other things ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         raise UserInputError(
             f"the {repository.repo_type} repository {repo_id} holds {told}; nothing was written; "

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL.Image import Image, Resampling
 
-from synclr_hf.data.back_ends import device_and_dtype, model_cannot_be_loaded
+from synclr_hf.data.back_ends import device_and_dtype, fetch_model_card, model_cannot_be_loaded
 
 
 class DiffusersGenerator:
@@ -25,6 +25,7 @@ class DiffusersGenerator:
     """
 
     parallel_processes = False
+    uses_device = True
 
     def __init__(self, model_id: str) -> None:
         from diffusers import DiffusionPipeline
@@ -34,6 +35,7 @@ class DiffusersGenerator:
             pipeline = DiffusionPipeline.from_pretrained(model_id, dtype=dtype)
         except Exception as error:  # missing, damaged, gated, too large: the library has a kind for each
             raise model_cannot_be_loaded("image generator", model_id, "--image-generator", error) from error
+        fetch_model_card(model_id)
         pipeline.set_progress_bar_config(disable=True)
         self._pipeline = pipeline.to(device)
         scheduler = getattr(pipeline, "scheduler", None)

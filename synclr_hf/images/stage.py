@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def write_images(config: ImagesConfig, *, workers: int | None = None, part: Part
 
     Args:
         config: what to write.
-        workers: number of processes; `None`: one a usable core for the toy renderer, one for a model on a device.
+        workers: number of processes; `None`: one a usable core for the toy renderer, one a GPU for a pipeline.
         part: the part of a cluster run that is to be made; `None`: all of it, and the card.
 
     Raises:
@@ -114,7 +115,7 @@ def write_images(config: ImagesConfig, *, workers: int | None = None, part: Part
         rows_per_shard=config.rows_per_shard,
         configuration={**contents, "captions_fingerprint": captions_fingerprint(config.captions, captions)},
         remarks={"command": command_line("images", config), "captions": config.captions},
-        card=_card_facts(config),
+        card=partial(_card_facts, config),
         unit="picture",
         units_per_row=config.images_per_caption,
     )

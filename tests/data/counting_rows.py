@@ -56,7 +56,7 @@ def plan_for(folder, rows=60, rows_per_shard=10, **configuration):
         rows_per_shard,
         {"seed": 0, **configuration},
         {"command": "synclr numbers"},
-        card,
+        lambda: card,
     )
 
 

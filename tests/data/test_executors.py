@@ -156,6 +156,14 @@ def test_parts_do_not_run_when_slurm_refuses_the_job_behind_them(tmp_path, slurm
     assert slurm.states() == ["CANCELLED"]
 
 
+def test_parts_do_not_run_when_nobody_knows_the_job_behind_them(tmp_path, slurm, monkeypatch):
+    slurm.hold()
+    monkeypatch.setenv("SLURM_STAND_IN_MUMBLES", "synclr-numbers")
+    with pytest.raises(UserInputError, match="sbatch names no job in its answer"):
+        on_slurm(tmp_path / "numbers")
+    assert slurm.states()[0] == "CANCELLED"
+
+
 def test_a_folder_of_another_run_is_refused_before_anything_is_submitted(tmp_path, slurm):
     folder = run(tmp_path / "numbers", rows=30)
     with pytest.raises(UserInputError, match="another configuration: rows 30 there, 60 now"):

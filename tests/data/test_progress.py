@@ -1,5 +1,8 @@
 import time
 
+import pytest
+
+from synclr_hf.data import progress
 from synclr_hf.data.progress import Progress
 
 
@@ -18,7 +21,18 @@ def test_it_counts_to_its_total(capfd):
     assert "picture/s" in last and "nearly there" in last
 
 
-def test_it_moves_though_nothing_finishes(capfd):
+@pytest.fixture
+def often(monkeypatch):
+    monkeypatch.setattr(progress, "REFRESH_SECONDS_OFF_A_TERMINAL", progress.REFRESH_SECONDS)
+
+
+def test_a_log_file_does_not_grow_with_time(capfd):
+    with Progress("waiting"):
+        time.sleep(1.3)
+    assert len(lines(capfd)) <= 3, "the first state and the last"
+
+
+def test_it_moves_though_nothing_finishes(capfd, often):
     with Progress("loading the encoder"):
         time.sleep(1.7)
     drawn = lines(capfd)
@@ -26,7 +40,7 @@ def test_it_moves_though_nothing_finishes(capfd):
     assert drawn[0] == "loading the encoder [00:00]" and drawn[-1] == "loading the encoder [00:01]"
 
 
-def test_without_a_total_it_shows_the_count_once_there_is_one(capfd):
+def test_without_a_total_it_shows_the_count_once_there_is_one(capfd, often):
     with Progress("reading", unit="row") as bar:
         bar.update(7)
         time.sleep(0.6)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 from llm_server import LanguageServer
 from small_run import synclr
 
@@ -31,12 +32,16 @@ def test_captions_are_pushed_and_loaded_by_their_name(hub):
     )
     assert told.split()[:4] == ["40", "True", "caption_id", "caption"]
     assert list((hub.folder / "outputs").iterdir()) == [hub.folder / "outputs" / "bird-captions"], "named like the set"
-    assert str(hub.folder) not in hub.files(NAME, "dataset")["README.md"].decode()
 
     before = len(hub.uploads())
     again = captions(hub, "--push-to-hub", NAME)
     assert again.returncode == 0 and len(hub.uploads()) == before, "nothing is sent twice"
 
+    shorter = captions(hub, "--output-dir", "shorter", "--rows-per-shard", "40", "--push-to-hub", NAME)
+    assert shorter.returncode == 0, "the same captions in other shards"
+    assert [name for name in hub.files(NAME, "dataset") if name.startswith("data/")] == ["data/train-00000.parquet"]
+
+    before = len(hub.uploads())
     other = captions(hub, "--seed", "1", "--output-dir", "other", "--push-to-hub", NAME)
     assert (
         other.returncode == 2
@@ -58,6 +63,39 @@ def test_what_cannot_be_pushed_is_said_before_anything_is_written(hub, options, 
     done = captions(hub, *options, token="hf_wrong")
     assert done.returncode == 2 and said in done.stderr
     assert not (hub.folder / "outputs").exists()
+
+
+def test_a_repository_of_others_is_refused_before_anything_is_written(hub):
+    api = HfApi(hub.url, token=hub.token)
+    api.create_repo(NAME, repo_type="dataset")
+    api.upload_file(path_or_fileobj=b"mine", path_in_repo="notes.txt", repo_id=NAME, repo_type="dataset")
+    done = captions(hub, "--push-to-hub", NAME)
+    assert done.returncode == 2 and "holds other things (notes.txt); nothing was written" in done.stderr
+    done = captions(hub, "--push-to-hub", NAME, "--private", "--replace")
+    assert done.returncode == 2 and "is public already" in done.stderr
+    assert not (hub.folder / "outputs").exists()
+
+
+def test_no_path_of_this_machine_is_published(hub):
+    (hub.folder / "mine").mkdir()
+    (hub.folder / "mine" / "unsafe.txt").write_text("knife\n")
+    done = captions(hub, "--unsafe-words", hub.folder / "mine" / "unsafe.txt", "--push-to-hub", NAME)
+    assert done.returncode == 0, done.stderr[-2000:]
+    card = hub.files(NAME, "dataset")["README.md"].decode()
+    assert "--unsafe-words unsafe.txt" in card and str(hub.folder) not in card
+
+
+def test_the_licence_that_a_model_of_the_hub_states_is_told(hub):
+    api = HfApi(hub.url, token=hub.token)
+    api.create_repo("ada/llama")
+    card = b"---\nlicense: llama2\n---\n# Llama"
+    api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id="ada/llama")
+    told = hub.python(
+        "from synclr_hf.data.back_ends import fetch_model_card\nfrom synclr_hf.data.cards import licence_fields\n"
+        "before = licence_fields('ada/llama')\nfetch_model_card('ada/llama')\nfetch_model_card('ada/nothing')\n"
+        "print(before, licence_fields('ada/llama'))"
+    )
+    assert told.strip() == "{} {'license': 'llama2'}"
 
 
 @pytest.mark.slow
