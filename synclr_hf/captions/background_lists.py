@@ -46,7 +46,7 @@ _COLUMNS = {
     "language_model": "what named them",
     "seed": "seed of its draws",
 }
-_NOT_CONTENTS = ("output_dir", "rows_per_shard", "device_map", "base_url")
+_NOT_CONTENTS = ("output_dir", "rows_per_shard", "batch_size", "device_map", "base_url")
 """Settings that `run.json` keeps elsewhere, or that do not decide what is asked for."""
 
 
@@ -127,6 +127,7 @@ def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None, 
         configuration={
             **{name: value for name, value in asdict(config).items() if name not in _NOT_CONTENTS},
             "concepts_fingerprint": _fingerprint(concepts),
+            **({"batch_size": config.batch_size} if back_end.batches_decide else {}),
             "examples_fingerprint": pools_fingerprint({EXAMPLES: shipped_examples(EXAMPLES)}),
         },
         remarks={"command": command_line("backgrounds", config)},

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
 from synclr_hf.captions.filters import MAX_TOKENS
+from synclr_hf.captions.maker import NO_BACKGROUND_LIST
 from synclr_hf.captions.prompt_tokens import TokenCounter
 from synclr_hf.captions.statistics import OPENING_WORDS, CaptionStatistics, SampleStatistics, caption_statistics
 from synclr_hf.data.cards import REJECTED, CardSections, code, licence_fields, plain, table
@@ -51,15 +53,20 @@ class CaptionFacts:
     max_tokens: int = MAX_TOKENS
 
 
-def describe_captions(files: Iterable[Path], tally: Tally, facts: CaptionFacts) -> CardSections:
+_UNKNOWN = CaptionFacts("", 0.0, 0.0, 0, 0)
+"""Stands in for the settings of captions that another run has written."""
+
+
+def describe_captions(files: Iterable[Path], tally: Tally, facts: CaptionFacts | None) -> CardSections:
     """Look at all rows of a finished run and return the sections of its card; name concepts that got no caption.
 
     Args:
         files: the shards, in any order.
         tally: what they all told, added up.
-        facts: the settings of the run.
+        facts: the settings of the run; `None` for a set that was made from another one.
     """
-    statistics = caption_statistics(sorted(files), seed=facts.seed, count_tokens=facts.count_tokens)
+    known = facts or _UNKNOWN
+    statistics = caption_statistics(sorted(files), seed=known.seed, count_tokens=known.count_tokens)
     if never := _never_kept(statistics, tally):
         logger.warning("all draws of %s were rejected: %s", _plural(len(never), "concept"), _named(never, str))
     return caption_card_sections(statistics, tally, facts)
@@ -75,31 +82,32 @@ def _named(names: Sequence[str], write: Callable[[str], str]) -> str:
     return ", ".join(write(name) for name in names[:_MOST_NAMES]) + more
 
 
-def caption_card_sections(statistics: CaptionStatistics, tally: Tally, facts: CaptionFacts) -> CardSections:
+def caption_card_sections(statistics: CaptionStatistics, tally: Tally, facts: CaptionFacts | None) -> CardSections:
     """Return the sections and pictures of the card: mixture, rejects, lengths, diversity, cost, examples.
 
     Args:
         statistics: numbers of the rows.
         tally: what all shards told, added up.
-        facts: the settings of the run.
+        facts: the settings of the run, if the captions were written by it.
     """
-    tokens, limit = statistics.sample.tokens, (facts.max_tokens, f"{facts.max_tokens:,} tokens: the most that is read")
+    known = facts or _UNKNOWN
+    tokens, limit = statistics.sample.tokens, (known.max_tokens, f"{known.max_tokens:,} tokens: the most that is read")
     pictures = {
         "lengths": histogram_plot(statistics.lengths, axis="words", what="captions"),
         "tokens": histogram_plot(tokens, axis="tokens", what="captions", limit=limit),
     }
-    if tally.counts:
-        pictures["rejected"] = bar_plot(_reasons(tally.counts), axis="draws")
+    if rejected := _rejects(tally):
+        pictures["rejected"] = bar_plot(_reasons(rejected), axis="draws")
     if statistics.sample.words:
         bars = [(word, 100 * share) for word, share in statistics.sample.words]
         pictures["words"] = bar_plot(bars, axis="share of captions (%)", number="{:.1f} %")
     sections = {
-        "Mixture": _mixture(statistics, facts.wanted_shares),
+        "Mixture": _mixture(statistics, known.wanted_shares),
         "Concepts": _concepts(statistics, tally),
         REJECTED: _rejected(statistics, tally),
-        "Lengths": _lengths(statistics, facts),
+        "Lengths": _lengths(statistics, known),
         "Diversity": _diversity(statistics),
-        "Making and cost": _cost(statistics, tally.cost, facts),
+        **({"Making and cost": _cost(statistics, tally.cost, facts)} if facts else {}),
         "Examples": _examples(statistics),
     }
     return CardSections(sections, {_path(name): contents for name, contents in pictures.items()})
@@ -140,10 +148,21 @@ def _concepts(statistics: CaptionStatistics, tally: Tally) -> str:
     return "\n\n".join(lines)
 
 
+def _rejects(tally: Tally) -> Counter[str]:
+    """Return the counts of rejected draws alone."""
+    return Counter({reason: count for reason, count in tally.counts.items() if reason != NO_BACKGROUND_LIST})
+
+
 def _rejected(statistics: CaptionStatistics, tally: Tally) -> str:
-    if not tally.counts:
-        return "None."
     parts = []
+    if changed := tally.counts[NO_BACKGROUND_LIST]:
+        parts.append(
+            f"In {_plural(changed, 'row')} another template took the place of the background template, for concepts "
+            "that list no backgrounds."
+        )
+    counts = _rejects(tally)
+    if not counts:
+        return "\n\n".join(parts) or "None."
     rejected = tally.concepts.total()
     if rejected:
         draws = statistics.rows + rejected
@@ -151,10 +170,10 @@ def _rejected(statistics: CaptionStatistics, tally: Tally) -> str:
             f"Of {draws:,} draws {statistics.rows:,} were kept ({_percent(statistics.rows / draws)}); "
             "a rejected one was drawn again in its place."
         )
-    lines = [[plain(name), f"{count:,}"] for name, count in _ordered(tally.counts)]
+    lines = [[plain(name), f"{count:,}"] for name, count in _ordered(counts)]
     parts += [
         table(("reason", "draws"), lines, numbers=("draws",)),
-        _picture("rejected", "draws rejected or changed, by reason"),
+        _picture("rejected", "rejected draws, by reason"),
     ]
     return "\n\n".join(parts)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synclr_hf.captions import duplicates
+from synclr_hf.captions.card import describe_captions
 from synclr_hf.captions.duplicates import Fates, find_duplicates
 from synclr_hf.captions.stage import CAPTION_COLUMNS_HOLD
 from synclr_hf.data.cards import CardFacts, code, model_terms
@@ -102,6 +103,7 @@ def deduplicate_captions(config: DeduplicationConfig, *, workers: int | None = N
             rows=rows,
             remarks={"command": _command(config), "captions": config.captions},
             card=partial(_card_facts, config, len(captions), language_model),
+            describe=partial(describe_captions, facts=None),
             unit="caption",
             **expected,
         )

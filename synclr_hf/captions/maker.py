@@ -19,7 +19,16 @@ from synclr_hf.data.workers import Report
 from synclr_hf.errors import UserInputError
 
 MAX_ATTEMPTS = 50
-"""Draws for one slot before the run gives up: the model does not write captions."""
+"""Draws for one slot before the run gives up."""
+
+TRIES_PER_CONCEPT = 5
+"""Draws for one slot that ask for the same thing, each with other examples; then another concept gets its turn.
+
+So names that a model often misses keep their share, and one that it never says does not end the run.
+"""
+
+HOPELESS_DRAWS = 128
+"""Rejected draws, with none kept, after which a model is given up: it does not write captions."""
 
 NO_BACKGROUND_LIST = "no_background_list"
 """Counts rows whose background template was drawn first and redrawn, because the concept lists no backgrounds."""
@@ -69,6 +78,7 @@ class CaptionMaker:
         """
         rows: dict[int, Row] = {}
         seen: set[str] = set()
+        drawn = 0
         pending = list(range(task.first_row, task.first_row + task.num_rows))
         with self.writer.metered(tally):
             for attempt in range(MAX_ATTEMPTS):
@@ -94,8 +104,12 @@ class CaptionMaker:
                 pending = left
                 if not pending:
                     break
+                drawn += len(left)
+                if not rows and drawn >= HOPELESS_DRAWS:
+                    raise _give_up(self.writer.model.name, f"{drawn} draws", reasons, concepts)
             else:
-                raise _give_up(self.writer.model.name, reasons, concepts)
+                draws = f"{MAX_ATTEMPTS} draws for each of {len(pending)} rows"
+                raise _give_up(self.writer.model.name, draws, reasons, concepts)
         yield from (rows[caption_id] for caption_id in sorted(rows))
 
     def _drawn(self, caption_ids: list[int], attempt: int, report: Report) -> Iterator[tuple[_Slot, str]]:
@@ -107,7 +121,8 @@ class CaptionMaker:
     def _slot(self, caption_id: int, attempt: int) -> _Slot:
         assert self._mixture is not None
         seed = seed_for(self.seed, "caption", caption_id, attempt)
-        wanted = self._mixture.sample(seed_for(seed, "concept"))
+        turn = attempt // TRIES_PER_CONCEPT
+        wanted = self._mixture.sample(seed_for(self.seed, "concept", caption_id, turn))
         return _Slot(caption_id, seed, wanted, build_prompt(wanted, seed_for(seed, "examples"), self.pools))
 
     def _row(self, slot: _Slot, caption: str) -> Row:
@@ -124,11 +139,11 @@ class CaptionMaker:
         }
 
 
-def _give_up(model: str, reasons: Counter[str], concepts: Counter[str]) -> UserInputError:
+def _give_up(model: str, draws: str, reasons: Counter[str], concepts: Counter[str]) -> UserInputError:
     return UserInputError(
-        f"'{model}' wrote no caption that the filters keep in {MAX_ATTEMPTS} draws for {reasons.total()} rows; last "
-        f"reasons: {_most(reasons)}; concepts: {_most(concepts)}; type another --language-model or --concepts, "
-        f"or fewer --rows-per-shard if they are duplicates"
+        f"'{model}' wrote no caption that the filters keep in {draws}; last reasons: {_most(reasons)}; concepts: "
+        f"{_most(concepts)}; look at them with --keep-rejects, and type another --output-dir with another "
+        "--language-model or --concepts, or a higher --temperature if they are duplicates"
     )
 
 

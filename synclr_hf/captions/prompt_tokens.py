@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from synclr_hf.errors import UserInputError
+
 _PIECE = re.compile(r"[^\W\d_]+|\d|[^\w\s]+|_")
 _LETTERS_OF_ONE_TOKEN, _LETTERS_OF_TWO = 7, 13
 _SPECIAL_TOKENS = 2
@@ -59,9 +61,11 @@ def _estimate(caption: str) -> int:
 def _load(tokenizer: str) -> Any:
     from transformers import AutoTokenizer
 
-    from synclr_hf.data.back_ends import model_cannot_be_loaded
-
     try:
         return AutoTokenizer.from_pretrained(tokenizer)
     except Exception as error:  # missing, damaged, gated: the library has a kind for each
-        raise model_cannot_be_loaded("tokenizer", tokenizer, "--prompt-tokenizer", error) from error
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserInputError(
+            f"the tokenizer '{tokenizer}' cannot be loaded ({reason[:200]}); type --prompt-tokenizer with the Hub id "
+            "or folder of one, e.g. openai/clip-vit-large-patch14, or leave it out for an estimate"
+        ) from error

@@ -133,12 +133,14 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: 
     if config.backgrounds is not None:
         concepts = with_backgrounds(concepts, config.backgrounds)
     pools = load_pools(config.examples)
+    count_tokens = TokenCounter(config.prompt_tokenizer)
+    count_tokens("")  # a tokenizer that cannot be loaded is told before anything is drawn
     unsafe = UnsafeWords() if config.unsafe_words is None else UnsafeWords.read(config.unsafe_words)
     maker = CaptionMaker(
         concepts=concepts,
         writer=Writer(back_end, config.temperature, config.top_p, config.max_new_tokens),
         pools=pools,
-        filters=CaptionFilters(TokenCounter(config.prompt_tokenizer), config.max_prompt_tokens, unsafe),
+        filters=CaptionFilters(count_tokens, config.max_prompt_tokens, unsafe),
         seed=config.seed,
         keep_rejects=config.keep_rejects,
     )
@@ -152,6 +154,7 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: 
             "concepts_fingerprint": _concepts_fingerprint(concepts),
             "examples_fingerprint": pools_fingerprint(pools),
             **({} if unsafe == UnsafeWords() else {"unsafe_words_fingerprint": _fingerprint(unsafe.listed())}),
+            **({"batch_size": config.batch_size} if back_end.batches_decide else {}),
         },
         remarks={"command": command_line("captions", config)},
         card=partial(_card_facts, config),
@@ -177,7 +180,7 @@ _NOT_CONTENTS = (
     "backgrounds",
     "examples",
     "unsafe_words",
-    "keep_rejects",
+    "batch_size",
     "device_map",
     "base_url",
 )

@@ -29,7 +29,8 @@ class BackEnd:
     """A back end that was found and not loaded yet; small enough to send to another process.
 
     Its class may say `takes` (names of the options that it is built with), `parallel_processes` (several processes of
-    one machine may each build it) and `uses_device` (a process fills a CUDA device, where there is one).
+    one machine may each build it), `uses_device` (a process fills a CUDA device, where there is one) and
+    `batches_decide` (what it makes depends on the size of its batches).
 
     Attributes:
         import_string: `module:class`.
@@ -55,6 +56,11 @@ class BackEnd:
     def parallel_processes(self) -> bool:
         """Whether several processes on one machine may each load it (the class says so)."""
         return bool(getattr(load_object(self.import_string), "parallel_processes", False))
+
+    @property
+    def batches_decide(self) -> bool:
+        """Whether what it makes depends on the batches that it forms (the class says so)."""
+        return bool(getattr(load_object(self.import_string), "batches_decide", False))
 
     @property
     def devices(self) -> tuple[str, ...]:

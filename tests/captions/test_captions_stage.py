@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,11 +12,13 @@ from datasets import load_dataset
 
 from synclr_hf.captions import language_models
 from synclr_hf.captions.filters import CaptionFilters
+from synclr_hf.captions.maker import MAX_ATTEMPTS, TRIES_PER_CONCEPT
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
 from synclr_hf.captions.templates import build_prompt
 from synclr_hf.captions.writer import first_line
 from synclr_hf.concepts.banks import load_concepts
 from synclr_hf.concepts.mixture import ConceptMixture
+from synclr_hf.data.cards import UNFINISHED
 from synclr_hf.data.reading import read_captions
 from synclr_hf.data.schemas import caption_features
 from synclr_hf.data.seeds import seed_for
@@ -48,7 +51,11 @@ def test_rows_follow_the_schema_and_sit_in_their_slots(toy):
 def test_every_row_can_be_drawn_again_from_its_seed(toy):
     mixture = ConceptMixture(load_concepts("toyworld"))
     for row in read_captions(toy):
-        wanted = mixture.sample(seed_for(row["seed"], "concept"))
+        turns = range(0, MAX_ATTEMPTS // TRIES_PER_CONCEPT)
+        seeds = {seed_for(0, "caption", row["caption_id"], attempt): attempt for attempt in range(MAX_ATTEMPTS)}
+        turn = seeds[row["seed"]] // TRIES_PER_CONCEPT
+        assert turn in turns
+        wanted = mixture.sample(seed_for(0, "concept", row["caption_id"], turn))
         assert (wanted.concept.name, wanted.template) == (row["concept"], row["template"])
         assert (wanted.background, wanted.relation) == (row["background"], row["relation"])
         prompt = build_prompt(wanted, seed_for(row["seed"], "examples"))
@@ -90,7 +97,8 @@ def test_killed_and_started_again_the_captions_are_the_same(tmp_path, toy, worke
     while process.poll() is None and len(list(folder.glob("shards/*.json"))) < finished:
         time.sleep(0.001)
     process.kill()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL, "it was killed, and had not ended before"
+    assert UNFINISHED in (folder / "README.md").read_text()
     assert shards(write_captions(config(folder), workers=1)) == shards(toy)
 
 
@@ -169,8 +177,8 @@ def test_a_model_without_hope_is_given_up(tmp_path, other_models):
     with pytest.raises(UserInputError) as caught:
         write_captions(config(tmp_path / "captions", language_model="hopeless", concepts=birds(tmp_path, "owl\n")))
     assert str(caught.value).startswith(
-        "'moody' wrote no caption that the filters keep in 50 draws for 64 rows; last reasons: empty (64); "
-        "concepts: owl (64); type"
+        "'moody' wrote no caption that the filters keep in 128 draws; last reasons: empty (64); "
+        "concepts: owl (64); look at"
     )
 
 

@@ -178,6 +178,7 @@ def test_the_log_of_datatrove_is_not_shown(tmp_path, capfd):
         "signing captions",
         "comparing captions",
         "captions",
+        "looking at the captions [00",
     }
 
 

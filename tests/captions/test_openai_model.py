@@ -270,7 +270,7 @@ def test_the_token_of_the_hub_goes_to_hugging_face_only(server, monkeypatch):
 
 def test_addresses(monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    for url in ("http://me:pass@host:8000", "http://host:8000/v1/", "http://host:8000/v1/chat/completions"):
+    for url in ("http://host:8000", "http://host:8000/v1/", "http://host:8000/v1/chat/completions"):
         server = load(url)._server
         assert server.shown == "http://host:8000/v1" and server.url.endswith("host:8000/v1/chat/completions")
     assert load("http://host/llm/v1")._server.url == "http://host/llm/v1/chat/completions"

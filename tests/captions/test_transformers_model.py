@@ -288,13 +288,13 @@ def test_a_prompt_that_is_too_long_for_the_model(tmp_path):
 
 
 def test_a_model_that_writes_no_captions_is_given_up(tmp_path, folder, monkeypatch):
-    monkeypatch.setattr("synclr_hf.captions.maker.MAX_ATTEMPTS", 3)
+    monkeypatch.setattr("synclr_hf.captions.maker.HOPELESS_DRAWS", 3)
     config = CaptionsConfig(
         tmp_path / "captions", language_model=folder, num_captions=2, max_new_tokens=2, concepts=concept_file(tmp_path)
     )
     with pytest.raises(UserInputError) as caught:
         write_captions(config)
-    assert "wrote no caption that the filters keep in 3 draws for 2 rows; last reasons: " in str(caught.value)
+    assert "wrote no caption that the filters keep in 4 draws; last reasons: " in str(caught.value)
     assert not list((tmp_path / "captions/data").iterdir())
 
 

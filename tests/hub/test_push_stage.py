@@ -65,8 +65,13 @@ def test_what_cannot_be_pushed_is_said_before_anything_is_written(hub, options, 
     assert not (hub.folder / "outputs").exists()
 
 
-def test_a_repository_of_others_is_refused_before_anything_is_written(hub):
-    api = HfApi(hub.url, token=hub.token)
+@pytest.fixture
+def api(hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    return HfApi(hub.url, token=hub.token)
+
+
+def test_a_repository_of_others_is_refused_before_anything_is_written(hub, api):
     api.create_repo(NAME, repo_type="dataset")
     api.upload_file(path_or_fileobj=b"mine", path_in_repo="notes.txt", repo_id=NAME, repo_type="dataset")
     done = captions(hub, "--push-to-hub", NAME)
@@ -85,8 +90,7 @@ def test_no_path_of_this_machine_is_published(hub):
     assert "--unsafe-words unsafe.txt" in card and str(hub.folder) not in card
 
 
-def test_the_licence_that_a_model_of_the_hub_states_is_told(hub):
-    api = HfApi(hub.url, token=hub.token)
+def test_the_licence_that_a_model_of_the_hub_states_is_told(hub, api):
     api.create_repo("ada/llama")
     card = b"---\nlicense: llama2\n---\n# Llama"
     api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id="ada/llama")
