@@ -26,6 +26,12 @@ REASONS = (
 """Why a place is dropped, in the order in which it is looked for; the first two drop a whole list."""
 
 _NUMBERING = re.compile(r"(?:^|(?<=[,;]))\s*(?:\d+[.)]|[-•*])\s*")
+_FIRST_NUMBER = re.compile(r"\s*1[.)]\s")
+_NEXT_NUMBER = re.compile(r"[.,;]?\s+\d{1,2}[.)]\s+")
+_ABBREVIATION = re.compile(r"\b(?:(?:[A-Z]\.){2,}|(?:St|Mt|Ft|Dr|Mr|Mrs)\.)(?=\s+\w)")
+_DOT = "\u2024"
+"""Stands for the full stop of an abbreviation while sentences are told apart."""
+
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
 _LEADING = re.compile(r"^(?:(?:and|or|in|on|at|a|an|the)\s+)+")
 _SENTENCE = re.compile(
@@ -64,7 +70,10 @@ class PlaceList:
         if reason := chat(completion):
             self.rejected[reason] += 1
             return
-        text = _NUMBERING.sub("", completion)
+        text = _ABBREVIATION.sub(lambda found: found[0].replace(".", _DOT), completion)
+        if _FIRST_NUMBER.match(text):
+            text = _NEXT_NUMBER.sub(", ", text)
+        text = _NUMBERING.sub("", text)
         end = _SENTENCE_END.search(text)
         parts = re.split(r"[,;]", text[: end.start()] if end else text)
         if end is None:
@@ -76,7 +85,7 @@ class PlaceList:
             place = tidy(part)
             reason = self._reason(place)
             if reason is None:
-                self.places.append(place)
+                self.places.append(place.replace(_DOT, "."))
                 self._seen.add(tuple(stems(place)))
             else:
                 self.rejected[reason] += 1
