@@ -7,12 +7,16 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from synclr_hf.captions.language_models import CutOff, Refused
+from synclr_hf.captions.naming import is_named
 from synclr_hf.captions.prompt_tokens import TokenCounter
 from synclr_hf.captions.templates import Prompt
 from synclr_hf.captions.unsafe_words import UnsafeWords
 from synclr_hf.captions.words import normalized, stems
 
 REASONS = (
+    "server_refused",
+    "cut_off",
     "empty",
     "markup",
     "refusal",
@@ -30,8 +34,7 @@ MIN_WORDS = 3
 MAX_TOKENS = 77
 """What the text encoder of Stable Diffusion 1.5 and SDXL reads of a prompt, its two special tokens included."""
 
-_SHARE_OF_A_LONG_NAME = 0.6
-_LONGEST_RUN = 4
+_ARTICLES = frozenset(("a", "an", "the"))
 _MARKUP = re.compile(r"[<>{}\[\]|\\`*_#~^\t\n\r\x00-\x1f\u2028\u2029�]|https?:|www\.|&\w+;|->")
 _REFUSAL = re.compile(
     r"^(?:i['’]?m (?:really |very )?sorry|i am (?:really |very )?sorry|sorry,|my apologies|i apologi[sz]e)"
@@ -70,29 +73,20 @@ def chat(caption: str) -> str | None:
 
 
 def repeats_prompt(caption: str, prompt: Prompt) -> str | None:
-    """Return `"repeats_prompt"` if it says no more than the query, or is the caption of one of the examples."""
+    """Return `"repeats_prompt"` if it says no more than the query, or is the caption of one of the examples.
+
+    It says no more if all its words, articles aside, are in the query, in whatever order, form and number.
+    """
+    if _ARTICLES.issuperset(set(stems(caption)) - _stems_once(prompt.query)):
+        return "repeats_prompt"
     said = normalized(caption)
-    known = said == _normalized_once(prompt.query) or any(
-        said == _normalized_once(example.caption) for example in prompt.examples
-    )
+    known = any(said == _normalized_once(example.caption) for example in prompt.examples)
     return "repeats_prompt" if known else None
 
 
 def lacks_concept(caption: str, concept: str) -> str | None:
-    """Return `"lacks_concept"` unless the concept is there, in singular or plural, joined or apart.
-
-    A name of one or two words must be there whole; of a longer one, such as `"Acura TL Sedan 2012 car"`, at least
-    60 % of the words.
-    """
-    wanted, given = _stems_once(concept), stems(caption)
-    found = sum(word in given for word in wanted)
-    if found == len(wanted) or (len(wanted) > 2 and found >= _SHARE_OF_A_LONG_NAME * len(wanted)):
-        return None
-    joined = "".join(wanted)
-    runs = (
-        "".join(given[start:end]) for start in range(len(given)) for end in range(start + 1, start + 1 + _LONGEST_RUN)
-    )
-    return None if joined in runs else "lacks_concept"
+    """Return `"lacks_concept"` unless the caption names the concept; `is_named` says what counts."""
+    return None if is_named(caption, concept) else "lacks_concept"
 
 
 @dataclass(frozen=True)
@@ -119,7 +113,7 @@ class CaptionFilters:
         """Return the first reason to drop the caption, `None` if all filters keep it.
 
         Args:
-            caption: one line, stripped.
+            caption: one line, stripped; `Refused` and `CutOff` mark what is no whole caption.
             prompt: what the language model read.
             concept: name of the concept that the caption is about.
             seen: the normalized captions of the shard so far.
@@ -127,6 +121,10 @@ class CaptionFilters:
         Returns:
             One of `REASONS`, or `None`.
         """
+        if isinstance(caption, Refused):
+            return "server_refused"
+        if isinstance(caption, CutOff):
+            return "cut_off"
         return (
             empty(caption)
             or markup(caption)
@@ -145,4 +143,8 @@ def duplicate(caption: str, seen: Collection[str]) -> str | None:
 
 
 _normalized_once = lru_cache(maxsize=4096)(normalized)
-_stems_once = lru_cache(maxsize=65536)(stems)
+
+
+@lru_cache(maxsize=65536)
+def _stems_once(text: str) -> frozenset[str]:
+    return frozenset(stems(text))

@@ -15,6 +15,14 @@ from synclr_hf.errors import UserInputError
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
+class CutOff(str):
+    """A completion that the length ended."""
+
+
+class Refused(str):
+    """A prompt that the server refused; the text is its message."""
+
+
 class LanguageModel(Protocol):
     """Completes prompts; the same call gives the same texts again (toy, transformers on a CPU; servers may differ).
 

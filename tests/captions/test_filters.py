@@ -4,6 +4,7 @@ import pytest
 
 from synclr_hf.captions import filters
 from synclr_hf.captions.filters import REASONS, CaptionFilters
+from synclr_hf.captions.language_models import CutOff, Refused
 from synclr_hf.captions.prompt_tokens import TokenCounter
 from synclr_hf.captions.templates import Prompt, parse_examples, shipped_pools
 from synclr_hf.captions.unsafe_words import UnsafeWords
@@ -56,9 +57,9 @@ def test_markup(caption):
 def test_length():
     assert reason("A mug") == "too_short"
     assert reason("A red mug") is None
-    assert reason("mug " * 75) is None, "with the two special tokens it is 77"
-    assert reason("mug " * 76) == "too_long"
-    assert reason("mug " * 76, filters=CaptionFilters(max_tokens=78)) is None
+    assert reason("tea " + "mug " * 74) is None, "with the two special tokens it is 77"
+    assert reason("tea " + "mug " * 75) == "too_long"
+    assert reason("tea " + "mug " * 75, filters=CaptionFilters(max_tokens=78)) is None
 
 
 def test_tokens_are_estimated_as_clip_counts_them():
@@ -159,6 +160,13 @@ def test_unsafe_words(tmp_path):
     assert words.unsafe.listed() == ["gun", " blood red ", " hot dog "]
 
 
+def test_unsafe_words_do_not_find_words_that_only_look_like_them(tmp_path):
+    words = CaptionFilters(unsafe=unsafe_words(tmp_path, "rape\nbare\nsex\n"))
+    for caption in ("A rap singer with a mug.", "A chocolate bar and a mug.", "Six mugs on a table."):
+        assert reason(caption, filters=words) is None
+    assert reason("Bare feet beside a mug.", filters=words) == "unsafe_word"
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n\n", "...\n"])
 def test_unsafe_words_that_are_none(tmp_path, text):
     with pytest.raises(UserInputError, match="holds no words; type --unsafe-words FILE.txt"):
@@ -176,6 +184,19 @@ def test_repeats_prompt():
     assert reason("Tall mug, kitchen table.") == "repeats_prompt"
     assert reason("a dog -- waiting", concept="dog") == "repeats_prompt"
     assert reason("A dog, waiting for a mug.", concept="dog") is None
+    assert reason("mug mug mug mug mug") == "repeats_prompt"
+    assert reason("The mugs, a tall table") == "repeats_prompt"
+    assert reason("A tall mug on a table") is None, "where it is, is more"
+    car = Prompt("...", "Acura TL Sedan 2012 car, road", EXAMPLES)
+    assert filters.repeats_prompt("An Acura TL Sedan 2012 car.", car) == "repeats_prompt"
+    assert filters.repeats_prompt("A white Acura TL Sedan 2012 car.", car) is None
+
+
+@pytest.mark.parametrize("text", ["", "A mug stands on", "Tall mug, kitchen table."])
+def test_marks_of_the_back_end_come_first(text):
+    assert REASONS[:2] == ("server_refused", "cut_off")
+    assert reason(Refused(text)) == "server_refused"
+    assert reason(CutOff(text)) == "cut_off"
 
 
 @pytest.mark.parametrize(
@@ -200,6 +221,17 @@ def test_repeats_prompt():
         ("woman", "Two women at a well."),
         ("Acura TL Sedan 2012 car", "A silver Acura TL sedan parked by a lake."),
         ("Boeing 737-200 aircraft", "A Boeing 737-200 lands in the rain."),
+        ("baseball cap", "A baseball-style cap on a hook."),
+        ("hot dog", "Two hot dogs on a grill."),
+        ("hot dog", "A hot-dog stand."),
+        ("flower bed", "Rain on the flowerbeds."),
+        ("flowerbed", "Rain on the flower beds."),
+        ("snowman", "Three snow men in a yard."),
+        ("kite bird", "A kite soars over a field."),
+        ("jay bird", "Two jays on a branch."),
+        ("track sport", "Track sports in a stadium."),
+        ("Persian cat", "A white Persian sleeps on a rug."),
+        ("Boxer dog", "A boxer runs along the beach."),
     ],
 )
 def test_a_concept_is_found_in_its_forms(concept, caption):
@@ -216,6 +248,23 @@ def test_a_concept_is_found_in_its_forms(concept, caption):
         ("car", "A card on a table."),
         ("Acura TL Sedan 2012 car", "A silver sedan car parked by a lake."),
         ("Boeing 737-200 aircraft", "A Boeing aircraft lands in the rain."),
+        ("pin", "A tall pine on a hill."),
+        ("kite", "A first aid kit on a shelf."),
+        ("car", "A nurse takes care of a child."),
+        ("plane", "The plan of a house on a desk."),
+        ("bar", "Bare feet on sand."),
+        ("toe", "A road to the sea."),
+        ("hoe", "A hose in a garden."),
+        ("horse", "Some hors d'oeuvres on a tray."),
+        ("tea", "Two boys tease a dog."),
+        ("life preserver", "A live preserver of jam."),
+        ("hot dog", "A dog lies in the hot sun."),
+        ("sea lion", "A lion stands by the sea."),
+        ("baseball cap", "Baseball with cap and bat."),
+        ("baseball cap", "A cap for baseball on a hook."),
+        ("prairie dog", "Wind over the prairie grass."),
+        ("jay bird", "A bird on a branch."),
+        ("water sport", "Clear water in a lake."),
     ],
 )
 def test_a_caption_without_its_concept(concept, caption):
