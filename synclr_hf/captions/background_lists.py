@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -26,8 +25,6 @@ from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import Report
 from synclr_hf.data.writing import RunPlan, command_line, write_run
 from synclr_hf.errors import UserInputError
-
-logger = logging.getLogger(__name__)
 
 MAX_DRAWS = 20
 """Lists asked for one concept; what is found by then is kept."""
@@ -59,7 +56,8 @@ class BackgroundsConfig:
         concepts: a concept bank or mixture by name, a `.txt`, `.csv` or `.yaml` file, or `hub:ORG/NAME` for the class
             names of a data set. Default: `synclr`, the paper's mixture (Table 11); for the toy language model, which
             knows nothing else, `toyworld`. Only objects get backgrounds.
-        language_model: `toy`, `ORG/NAME` or a folder with a saved model, or `openai:MODEL` for one behind a server.
+        language_model: `toy`, `ORG/NAME` or a folder with a saved model; `openai:MODEL` for a chat model behind a
+            server, `openai-completions:MODEL` for a base model there.
         backgrounds_per_concept: places to find for a concept; fewer are kept where 20 lists name no more.
         rows_per_shard: concepts of one shard, the unit of work and of resuming.
         seed: the run's seed; every draw follows from it.
@@ -126,9 +124,9 @@ def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None, 
         rows_per_shard=config.rows_per_shard,
         configuration={
             **{name: value for name, value in asdict(config).items() if name not in _NOT_CONTENTS},
-            "concepts_fingerprint": _fingerprint(concepts),
+            "what --concepts holds": _fingerprint(concepts),
             **({"batch_size": config.batch_size} if back_end.batches_decide else {}),
-            "examples_fingerprint": pools_fingerprint({EXAMPLES: shipped_examples(EXAMPLES)}),
+            "what the examples hold": pools_fingerprint({EXAMPLES: shipped_examples(EXAMPLES)}),
         },
         remarks={"command": command_line("backgrounds", config)},
         card=partial(_card_facts, config),
@@ -166,8 +164,10 @@ def describe_backgrounds(files: Sequence[Path], tally: Tally) -> CardSections:
         return CardSections({})
     count = f"{len(without):,} concept{'s' if len(without) > 1 else ''} without a usable place"
     more = f", and {len(without) - _NAMED:,} more" if len(without) > _NAMED else ""
-    logger.warning("%s: %s%s", count, ", ".join(without[:_NAMED]), more)
-    return CardSections({"Without places": f"{count}: {', '.join(map(plain, without[:_NAMED]))}{more}."})
+    return CardSections(
+        {"Without places": f"{count}: {', '.join(map(plain, without[:_NAMED]))}{more}."},
+        notices=(f"{count}: {', '.join(without[:_NAMED])}{more}",),
+    )
 
 
 @dataclass

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from synclr_hf.data.cards import REJECTED, CardSections, code, licence_fields, p
 from synclr_hf.data.plots import bar_plot, histogram_plot
 from synclr_hf.data.shards import CARD_FOLDER
 from synclr_hf.data.tally import Tally
-
-logger = logging.getLogger(__name__)
 
 _MOST_NAMES = 20
 _MOST_SOURCES = 40
@@ -67,9 +64,11 @@ def describe_captions(files: Iterable[Path], tally: Tally, facts: CaptionFacts |
     """
     known = facts or _UNKNOWN
     statistics = caption_statistics(sorted(files), seed=known.seed, count_tokens=known.count_tokens)
+    sections = caption_card_sections(statistics, tally, facts)
     if never := _never_kept(statistics, tally):
-        logger.warning("all draws of %s were rejected: %s", _plural(len(never), "concept"), _named(never, str))
-    return caption_card_sections(statistics, tally, facts)
+        told = f"all draws of {_plural(len(never), 'concept')} were rejected: {_named(never, str)}"
+        return replace(sections, notices=(told,))
+    return sections
 
 
 def _never_kept(statistics: CaptionStatistics, tally: Tally) -> list[str]:

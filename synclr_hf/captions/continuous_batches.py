@@ -17,6 +17,15 @@ FEWEST_REQUESTS = 64
 """With fewer at once than this, padded batches do as well."""
 
 
+def worth_it(prompts: int, batch_size: int) -> bool:
+    """Whether a call of so many prompts is batched continuously rather than in padded batches of `batch_size`.
+
+    More than `FEWEST_REQUESTS` are; so are fewer that fill more than half a batch, e.g. a shard of as many concepts as
+    a batch has rows. One alone is not.
+    """
+    return prompts > max(1, min(FEWEST_REQUESTS, batch_size // 2))
+
+
 def complete_continuously(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],

@@ -16,11 +16,11 @@ DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
 class CutOff(str):
-    """A completion that the length ended."""
+    """A completion that `max_new_tokens` ended."""
 
 
 class Refused(str):
-    """A prompt that the server refused; the text is its message."""
+    """What a server says about a prompt that it refuses."""
 
 
 class LanguageModel(Protocol):
@@ -49,7 +49,8 @@ class LanguageModel(Protocol):
         """Return one completion a prompt, in order, without the prompt and cut before the first `stop` string.
 
         Any number of prompts may come in one call; the back end forms its own batches, and tells `report` how many
-        more completions are done.
+        more completions are done. Some of the texts may be a `CutOff`, which the length ended before a `stop` string
+        or an end of the model's own, or a `Refused`, which is no completion at all.
         """
         ...
 
@@ -59,11 +60,12 @@ class LanguageModelOptions:
     """How a language model is run; none of it decides what is asked of the model.
 
     Attributes:
-        batch_size: prompts completed at once: rows of a padded batch, or requests in flight. A back end without
-            batches pays it no heed.
+        batch_size: prompts completed at once: rows of a padded batch, or requests in flight; a GPU that batches
+            continuously takes as many as its memory holds. A back end without batches pays it no heed.
         dtype: `auto` (bfloat16 on CUDA, float32 elsewhere), `bfloat16`, `float16` or `float32`.
         device_map: how accelerate spreads one model over devices, e.g. `auto`; `None`: one device.
-        base_url: address of an OpenAI-compatible server, e.g. `http://host:8000/v1`.
+        base_url: address of an OpenAI-compatible server, e.g. `http://host:8000/v1`: one that reads its key, if any,
+            as a bearer token, and whose address has no query. Azure's addresses with `?api-version=` are not meant.
     """
 
     batch_size: int = 64
@@ -125,6 +127,11 @@ def find_language_model(spec: str, options: LanguageModelOptions | None = None) 
         if option.name not in (*takes, "batch_size") and getattr(options, option.name) != option.default:
             raise _not_taken(option.name, getattr(options, option.name), spec)
     return replace(back_end, options=tuple((name, getattr(options, name)) for name in takes))
+
+
+def holds(text: str, stop: Sequence[str]) -> bool:
+    """Whether one of the `stop` strings is in `text`."""
+    return any(ending in text for ending in stop if ending)
 
 
 def cut_at(text: str, stop: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from synclr_hf.data.shards import Row, ShardTask
 from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import Report
 from synclr_hf.errors import UserInputError
+
+logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 50
 """Draws for one slot before the run gives up."""
@@ -105,6 +108,8 @@ class CaptionMaker:
                 if not pending:
                     break
                 drawn += len(left)
+                if not rows and attempt == 1:
+                    logger.warning("none of the first %d captions was kept: %s", drawn, _most(reasons))
                 if not rows and drawn >= HOPELESS_DRAWS:
                     raise _give_up(self.writer.model.name, f"{drawn} draws", reasons, concepts)
             else:

@@ -1,14 +1,18 @@
-"""Language models behind an OpenAI-compatible server: vLLM, TGI, SGLang, `transformers serve`, Inference Providers."""
+"""Language models behind an OpenAI-compatible server: vLLM, TGI, SGLang, `transformers serve`, Inference Providers.
+
+Meant are servers with a plain address that read their key, if any, as a bearer token, OpenAI's own among them. An
+address with a query, such as Azure's with `?api-version=`, is refused by `LanguageModelOptions`: cards show addresses.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from synclr_hf.captions.language_models import cut_at
+from synclr_hf.captions.language_models import CutOff, Refused, cut_at, holds
 from synclr_hf.captions.server_requests import Server
 from synclr_hf.data.workers import Report
 from synclr_hf.errors import UserInputError
@@ -18,7 +22,14 @@ INSTRUCTION = (
     "Complete the last line of the text in the manner of the lines before it. "
     "Answer with the completion only: one line, no comment, no quotation marks."
 )
+_OTHER_NAMES = {"max_tokens": "max_completion_tokens"}
 _OF_HUGGING_FACE = (".huggingface.co", ".huggingface.cloud", ".hf.space")
+
+
+class _Reply(NamedTuple):
+    text: str
+    finish_reason: object
+    usage: Counter[str]
 
 
 class OpenAIChatModel:
@@ -26,7 +37,8 @@ class OpenAIChatModel:
 
     The first line of the answer that says something is taken, without the query if the model repeats it. Several
     requests are in flight at a time; one that fails is sent again, see `server_requests`. Each carries its prompt's
-    own seed; whether the same seed gives the same text again is up to the server.
+    own seed; whether the same seed gives the same text again is up to the server. The length is asked for as
+    `max_tokens`, or as `max_completion_tokens` once the server says that it does not support the former.
 
     The API key is OPENAI_API_KEY for a server of your own; the token of the Hub (HF_TOKEN) is sent to Hugging Face
     only.
@@ -64,7 +76,7 @@ class OpenAIChatModel:
         """Return one completion a prompt; see `LanguageModel.complete`.
 
         Raises:
-            UserInputError: the server refuses a request, or does not answer any more; the line names it.
+            UserInputError: the server refuses all requests, or does not answer any more; the line names it.
         """
         sampling = {"model": self.name, "max_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
         bodies = [
@@ -72,23 +84,34 @@ class OpenAIChatModel:
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
         answers = self._server.ask(bodies, self._read, self._batch_size, report)
-        for _, usage in answers:
-            self.usage.update(usage)
-        return [self._completion(text, prompt, stop) for (text, _), prompt in zip(answers, prompts, strict=True)]
+        return [self._taken(answer, prompt, stop) for answer, prompt in zip(answers, prompts, strict=True)]
+
+    def _taken(self, answer: _Reply | Refused, prompt: str, stop: Sequence[str]) -> str:
+        """Return the completion of an answer, and count what it took."""
+        if isinstance(answer, Refused):
+            return answer
+        self.usage.update(answer.usage)
+        if answer.finish_reason == "content_filter":
+            return Refused("the server withholds its answer (content_filter)")
+        text, whole = self._completion(answer.text, prompt, stop)
+        return text if whole or answer.finish_reason != "length" else CutOff(text)
 
     def _question(self, prompt: str, stop: Sequence[str]) -> dict[str, Any]:
         """Return the part of the body that the endpoint has for itself; a chat may begin with an empty line."""
         messages = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": prompt}]
         return {"messages": messages}
 
-    def _read(self, reply: dict[str, Any]) -> tuple[str, Counter[str]]:
-        return _text(reply["choices"][0]["message"]["content"]), _usage(reply)
+    def _read(self, reply: dict[str, Any]) -> _Reply:
+        choice = reply["choices"][0]
+        return _Reply(_text(choice["message"]["content"]), choice.get("finish_reason"), _usage(reply))
 
-    def _completion(self, text: str, prompt: str, stop: Sequence[str]) -> str:
+    def _completion(self, text: str, prompt: str, stop: Sequence[str]) -> tuple[str, bool]:
+        """Return what is taken of a text, and whether a stop string ends it."""
         query = prompt.rstrip().rpartition("\n")[2].strip()
-        lines = text.splitlines() if "\n" in stop else [text]
-        said = (_without_query(line.strip(), query) for line in lines)
-        return cut_at(next((line for line in said if line), ""), stop)
+        for line in text.splitlines(keepends=True) if "\n" in stop else [text]:
+            if said := _without_query(line.strip(), query):
+                return cut_at(said, stop), holds(line, stop)
+        return "", False
 
 
 class OpenAICompletionsModel(OpenAIChatModel):
@@ -106,11 +129,12 @@ class OpenAICompletionsModel(OpenAIChatModel):
     def _question(self, prompt: str, stop: Sequence[str]) -> dict[str, Any]:
         return {"prompt": prompt, **({"stop": list(stop)} if stop else {})}
 
-    def _read(self, reply: dict[str, Any]) -> tuple[str, Counter[str]]:
-        return _text(reply["choices"][0]["text"]), _usage(reply)
+    def _read(self, reply: dict[str, Any]) -> _Reply:
+        choice = reply["choices"][0]
+        return _Reply(_text(choice["text"]), choice.get("finish_reason"), _usage(reply))
 
-    def _completion(self, text: str, prompt: str, stop: Sequence[str]) -> str:
-        return cut_at(text, stop)
+    def _completion(self, text: str, prompt: str, stop: Sequence[str]) -> tuple[str, bool]:
+        return cut_at(text, stop), holds(text, stop)
 
 
 def _text(value: Any) -> str:
@@ -164,4 +188,4 @@ def _server(base_url: str | None, endpoint: str) -> Server:
         404: "type --language-model with a model that it serves, or another --base-url",
     }
     url = parts._replace(path=f"{path}/{endpoint}", query="", fragment="").geturl()
-    return Server(url=url, shown=shown, key=key, advice=advice)
+    return Server(url=url, shown=shown, key=key, advice=advice, other_names=_OTHER_NAMES)

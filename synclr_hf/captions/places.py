@@ -6,12 +6,14 @@ import re
 from collections import Counter
 
 from synclr_hf.captions.filters import chat, empty, markup
+from synclr_hf.captions.language_models import Refused
 from synclr_hf.captions.words import stems
 
 MAX_WORDS = 6
 MIN_CHARACTERS, MAX_CHARACTERS = 3, 60
 
 REASONS = (
+    "server_refused",
     "refusal",
     "chatter",
     "cut_off",
@@ -23,7 +25,7 @@ REASONS = (
     "concept_itself",
     "duplicate",
 )
-"""Why a place is dropped, in the order in which it is looked for; the first two drop a whole list."""
+"""Why a place is dropped, in the order in which it is looked for; the first three drop a whole list."""
 
 _NUMBERING = re.compile(r"(?:^|(?<=[,;]))\s*(?:\d+[.)]|[-•*])\s*")
 _FIRST_NUMBER = re.compile(r"\s*1[.)]\s")
@@ -67,7 +69,7 @@ class PlaceList:
         Args:
             completion: one line, `place, place, place.`; without a full stop at its end the last place may be cut.
         """
-        if reason := chat(completion):
+        if reason := "server_refused" if isinstance(completion, Refused) else chat(completion):
             self.rejected[reason] += 1
             return
         text = _ABBREVIATION.sub(lambda found: found[0].replace(".", _DOT), completion)

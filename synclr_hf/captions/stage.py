@@ -53,7 +53,8 @@ class CaptionsConfig:
         concepts: a concept bank or mixture by name, a `.txt`, `.csv` or `.yaml` file, or `hub:ORG/NAME` for the class
             names of a data set. Default: `synclr`, the paper's mixture (Table 11); for the toy language model, which
             knows nothing else, `toyworld`.
-        language_model: `toy`, `ORG/NAME` or a folder with a saved model, or `openai:MODEL` for one behind a server.
+        language_model: `toy`, `ORG/NAME` or a folder with a saved model; `openai:MODEL` for a chat model behind a
+            server, `openai-completions:MODEL` for a base model there.
         num_captions: number of captions; `1M` stands for a million, `10k` for ten thousand.
         backgrounds: places where concepts are seen: a folder or Hub id that `synclr backgrounds` wrote, a `.txt` file
             with one place a line, or the name of a list that ships, e.g. `bird`.
@@ -151,9 +152,9 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: 
         rows_per_shard=config.rows_per_shard,
         configuration={
             **{name: value for name, value in asdict(config).items() if name not in _NOT_CONTENTS},
-            "concepts_fingerprint": _concepts_fingerprint(concepts),
-            "examples_fingerprint": pools_fingerprint(pools),
-            **({} if unsafe == UnsafeWords() else {"unsafe_words_fingerprint": _fingerprint(unsafe.listed())}),
+            "what --concepts and --backgrounds hold": _concepts_fingerprint(concepts),
+            "what --examples holds": pools_fingerprint(pools),
+            **({} if unsafe == UnsafeWords() else {"what --unsafe-words holds": _fingerprint(unsafe.listed())}),
             **({"batch_size": config.batch_size} if back_end.batches_decide else {}),
         },
         remarks={"command": command_line("captions", config)},

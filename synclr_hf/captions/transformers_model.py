@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synclr_hf.captions.continuous_batches import complete_continuously, halved
-from synclr_hf.captions.language_models import cut_at
+from synclr_hf.captions.continuous_batches import complete_continuously, halved, worth_it
+from synclr_hf.captions.language_models import CutOff, cut_at, holds
 from synclr_hf.captions.padded_batches import complete_padded
 from synclr_hf.data.back_ends import device_and_dtype, fetch_model_card, model_cannot_be_loaded
 from synclr_hf.data.seeds import seed_for
@@ -25,8 +26,10 @@ class TransformersLanguageModel:
     """Any causal language model of the Hub, or of a folder.
 
     On one CUDA device the prompts of a call are batched continuously; elsewhere, for models that cannot be, and for
-    calls of no more than `batch_size` prompts, in padded batches. A text depends on the whole call that it is a part
-    of; on a CPU the same call gives the same texts again. A model's own defaults for sampling are not used.
+    calls of few prompts (see `worth_it`), in padded batches. A text depends on the whole call that it is a part of; on
+    a CPU the same call gives the same texts again. A model's own defaults for sampling are not used.
+
+    Its name is the id with the commit for a model of the Hub, and for a folder its own name, wherever it lies.
 
     Args:
         model_id: `ORG/NAME` on the Hub, or a folder with model and tokenizer.
@@ -41,6 +44,7 @@ class TransformersLanguageModel:
     takes = ("batch_size", "dtype", "device_map")
     parallel_processes = False
     uses_device = True
+    batches_decide = True
 
     def __init__(
         self, model_id: str, *, batch_size: int = 64, dtype: str = "auto", device_map: str | None = None
@@ -52,8 +56,7 @@ class TransformersLanguageModel:
         except Exception as error:  # missing, damaged, gated, too large: the library has a kind for each
             raise model_cannot_be_loaded("language model", model_id, "--language-model", error) from error
         fetch_model_card(model_id)
-        commit = getattr(self._model.config, "_commit_hash", None)
-        self.name = f"{model_id}@{commit}" if commit else str(model_id)
+        self.name = _name(model_id, self._model)
         self.usage: Counter[str] = Counter()
         self._batch_size = batch_size
         parts = set((getattr(self._model, "hf_device_map", None) or {}).values())
@@ -82,11 +85,16 @@ class TransformersLanguageModel:
             return []
         inputs = self._tokenizer(list(prompts))["input_ids"]
         self._check_lengths(inputs, max_new_tokens)
-        outputs = self._complete(inputs, seeds, self._config(temperature, top_p, max_new_tokens, tuple(stop)), report)
+        config = self._config(temperature, top_p, max_new_tokens, tuple(stop))
+        outputs = self._complete(inputs, seeds, config, report)
         self.usage["prompt_tokens"] += sum(len(tokens) for tokens in inputs)
         self.usage["completion_tokens"] += sum(len(tokens) for tokens in outputs)
         texts = self._tokenizer.batch_decode(outputs, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return [cut_at(text, stop) for text in texts]
+        ends = set(config.eos_token_id or ())
+        return [
+            CutOff(text) if ends.isdisjoint(tokens) and not holds(text, stop) else cut_at(text, stop)
+            for text, tokens in zip(texts, outputs, strict=True)
+        ]
 
     def _complete(
         self, inputs: Sequence[list[int]], seeds: Sequence[int], config: GenerationConfig, report: Report | None
@@ -95,7 +103,7 @@ class TransformersLanguageModel:
 
         outputs: list[list[int] | None] = [None] * len(inputs)
         left = list(range(len(inputs)))
-        while self._continuous is not None and len(left) > self._batch_size:
+        while self._continuous is not None and worth_it(len(left), self._batch_size):
             done, error = complete_continuously(
                 self._model,
                 [inputs[i] for i in left],
@@ -171,6 +179,13 @@ def tokens_with(tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> set[
     ids = sorted(tokenizer.get_vocab().values())
     texts = tokenizer.batch_decode([[token] for token in ids], clean_up_tokenization_spaces=False)
     return {token for token, text in zip(ids, texts, strict=True) if any(end in text for end in stop if end)}
+
+
+def _name(model_id: str, model: PreTrainedModel) -> str:
+    if Path(model_id).is_dir():
+        return Path(model_id).resolve().name
+    commit = getattr(model.config, "_commit_hash", None)
+    return f"{model_id}@{commit}" if commit else str(model_id)
 
 
 def _load(model_id: str, dtype_name: str, device_map: str | None) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from synclr_hf.captions.language_models import LanguageModel
+from synclr_hf.captions.language_models import CutOff, LanguageModel, Refused
 from synclr_hf.data.back_ends import BackEnd
 from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import Report
@@ -50,6 +50,8 @@ class Writer:
     def lines(self, prompts: Sequence[str], seeds: Sequence[int], report: Report = _silent) -> list[str]:
         """Return the first line of the completion of each prompt, in order (paper, section 3.1).
 
+        A line may be a `CutOff` or a `Refused`, see `first_line`.
+
         Args:
             prompts: what to complete.
             seeds: one a prompt.
@@ -87,8 +89,14 @@ class Writer:
 
 
 def first_line(completion: str) -> str:
-    """Return the first line of a completion without space or quotes around it."""
-    line = completion.partition("\n")[0].strip()
+    """Return the first line of a completion without space or quotes around it.
+
+    That of a `CutOff` is one too, unless a newline ended it; a `Refused` stays as it is.
+    """
+    if isinstance(completion, Refused):
+        return completion
+    line, newline, _ = completion.partition("\n")
+    line = line.strip()
     if len(line) > 1 and _QUOTES.get(line[0]) == line[-1]:
-        return line[1:-1].strip()
-    return line
+        line = line[1:-1].strip()
+    return CutOff(line) if isinstance(completion, CutOff) and not newline else line

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 from textwrap import shorten
 
+from synclr_hf.cli.options import count_option
 from synclr_hf.concepts.backgrounds import BACKGROUND_DOMAINS, with_backgrounds
 from synclr_hf.concepts.banks import CONCEPT_BANKS, load_bank
 from synclr_hf.concepts.mixture import ConceptPrompt
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("concepts", help=f"{banks}; FILE.txt, FILE.csv, MIXTURE.yaml, or hub:ORG/NAME[:COLUMN]")
     domains = ", ".join(BACKGROUND_DOMAINS)
     parser.add_argument("--backgrounds", help=f"places: {domains}; FILE.txt, or what synclr backgrounds wrote")
-    parser.add_argument("--draws", type=int, default=100_000, help="number of prompts drawn (default: 100000)")
+    parser.add_argument("--draws", type=count_option, default=100_000, help="prompts drawn (default: 100000)")
     parser.add_argument("--seed", type=int, default=0, help="decides which (default: 0)")
     options = parser.parse_args(arguments)
     check_integer("--draws", options.draws, minimum=1, example=100_000)

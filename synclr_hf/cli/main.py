@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.metadata import version
 from keyword import iskeyword
 
 from synclr_hf.data.shards import DISK_FULL
@@ -40,8 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a subcommand; a user's mistake is one line on standard error and exit status 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
+        return
+    if arguments[0] == "--version":
+        print(f"synclr_hf {version('synclr-hf')}")
         return
     sys.exit(guarded(lambda: _run_command(arguments[0], arguments[1:])))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -62,14 +64,18 @@ def stage_options(
         UserInputError: an option that the stage does not have, or one without what it needs.
     """
     classes = [cls, ExecutorConfig] if executors else [cls]
-    parser = HfArgumentParser(classes, prog=f"synclr {stage}", description=cls.__doc__, epilog=epilog)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    told, helps = _documented(cls)
+    parser = HfArgumentParser(classes, prog=f"synclr {stage}", description=told, epilog=epilog)
+    parser.formatter_class = argparse.HelpFormatter
     counts = {field.name for field in fields(cls) if field.metadata == COUNT}  # type: ignore[arg-type]
     for action in parser._actions:
         if action.dest in counts:
-            action.type = _count
+            action.type = count_option
         if action.dest == "output_dir":
             action.required, action.default = False, _default_folder(default_name or stage, arguments)
+        if action.dest in helps:
+            default = "" if action.default is None or action.default is False else f" (default: {action.default})"
+            action.help = f"{helps[action.dest]}{default}".replace("%", "%%")
     parser.add_argument("--workers", type=int, help="processes (default: one a core for toy, one a GPU for a model)")
     parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the data set there when it is finished")
     parser.add_argument("--private", action="store_true", help="with --push-to-hub: make a new repository private")
@@ -101,6 +107,13 @@ def _make_and_publish(
     return folder
 
 
+def _documented(cls: type) -> tuple[str, dict[str, str]]:
+    """Return the first line of a docstring, and what it says of each attribute."""
+    first, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\nAttributes:\n")
+    entries = re.split(r"\n    (?=\w+: )", f"\n{rest}")[1:]
+    return first, {name: " ".join(text.split()) for name, _, text in (entry.partition(": ") for entry in entries)}
+
+
 def _target(options: argparse.Namespace) -> DatasetTarget | None:
     if options.push_to_hub is not None:
         from synclr_hf.hub.publish import DatasetTarget  # it takes seconds
@@ -123,7 +136,8 @@ def _default_folder(default: str, arguments: Sequence[str]) -> str:
     return f"outputs/{name.rpartition('/')[2]}"
 
 
-def _count(text: str) -> int:
+def count_option(text: str) -> int:
+    """Read a count as a type of argparse; see `read_count`."""
     try:
         return read_count(text)
     except ValueError as error:

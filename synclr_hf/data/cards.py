@@ -62,10 +62,12 @@ class CardSections:
         sections: heading -> markdown; texts of users and models in it went through `plain` or `code`. A heading that
             the card has anyway, e.g. `REJECTED`, takes its place.
         pictures: path in the run folder, below `CARD_FOLDER` -> contents of the PNG file; `load_dataset` reads none.
+        notices: what whoever made the run should be told when it ends, a line each.
     """
 
     sections: Mapping[str, str]
     pictures: Mapping[str, bytes] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
     def write_pictures(self, folder: Path) -> None:
         """Write the pictures into a run folder (`OSError`); the card that shows them is written after them."""

@@ -39,7 +39,7 @@ def refuse_while_jobs_wait(folder: Path) -> None:
     file = folder / _JOBS_FILE
     try:
         jobs = Jobs(**json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, ValueError, TypeError):
         raise UserInputError(f"'{file}' is damaged; delete it if no Slurm job fills '{folder}'") from None

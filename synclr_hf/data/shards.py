@@ -105,7 +105,7 @@ def write_shard(folder: Path, index: int, rows: Iterable[Row], schema: pa.Schema
         OSError: the disk is full, or the folder cannot be written; the temporary file is removed.
     """
     target = folder / shard_file(index)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = _temporary(target)
     try:
         num_rows = _write_parquet(temporary, rows, schema)
         told = (dict(sorted(counts.items())) for counts in (tally.counts, tally.concepts, tally.cost))
@@ -150,7 +150,7 @@ def file_checksum(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small text file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = _temporary(path)
     try:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -161,6 +161,11 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _temporary(path: Path) -> Path:
+    """Return where a file is written first: hidden, so that nobody reads what a killed run leaves there."""
+    return path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
 
 
 def remove_temporary_files(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -38,6 +39,8 @@ from synclr_hf.errors import UserInputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+logger = logging.getLogger(__name__)
 
 MAX_SHARDS = 100_000
 """File names have five digits, so that their order is that of the rows."""
@@ -292,6 +295,8 @@ def _write_card(plan: RunPlan, finished: _Finished, *, complete: bool) -> None:
         with Progress(f"looking at the {plan.stage}"):
             contents = plan.describe(files, finished.tally)
         contents.write_pictures(plan.folder)
+        for notice in contents.notices:
+            logger.warning("%s", notice)
     text = dataset_card(
         plan.card(),
         rows=plan.rows,

@@ -248,7 +248,7 @@ def test_another_bank_is_refused_in_the_same_folder_and_another_weight_is_not(tm
     (tmp_path / "birds.csv").write_text("owl,5\nrook,1\n")
     assert shards(write_backgrounds(config(tmp_path / "set", **settings))) == before
     (tmp_path / "birds.csv").write_text("owl,1\nwren,1\n")
-    with pytest.raises(UserInputError, match=r"another configuration: concepts_fingerprint \w+ there, \w+ now; type"):
+    with pytest.raises(UserInputError, match=r"another configuration: what --concepts holds \w+ there, \w+ now; type"):
         write_backgrounds(config(tmp_path / "set", **settings))
 
 

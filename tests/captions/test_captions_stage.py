@@ -186,7 +186,9 @@ def test_a_changed_concept_file_is_refused(tmp_path, other_models):
     settings = {"language_model": "moody", "num_captions": 5}
     write_captions(config(tmp_path / "captions", concepts=birds(tmp_path), **settings))
     changed = birds(tmp_path, "owl\nwren\nrook\n")
-    with pytest.raises(UserInputError, match=r"another configuration: concepts_fingerprint \w+ there, \w+ now; type"):
+    with pytest.raises(
+        UserInputError, match=r"another configuration: what --concepts and --backgrounds hold \w+ there, \w+ now; type"
+    ):
         write_captions(config(tmp_path / "captions", concepts=changed, **settings))
 
 
@@ -267,7 +269,7 @@ def test_a_concept_that_every_filter_rejects_is_named_after_the_run(tmp_path, ot
         in (folder / "README.md").read_text()
     )
     (tmp_path / "unsafe.txt").write_text("owl\n")
-    with pytest.raises(UserInputError, match="another configuration: unsafe_words_fingerprint"):
+    with pytest.raises(UserInputError, match="another configuration: what --unsafe-words holds"):
         write_captions(config(folder, unsafe_words=tmp_path / "unsafe.txt", **settings))
 
 
@@ -281,7 +283,7 @@ def test_backgrounds_of_a_list_are_asked_for(tmp_path, other_models):
     assert set(rows["background"]) == {"reed bed", "old barn", None}
     assert "background" in set(rows["template"])
     assert sum(note["counts"].get("no_background_list", 0) for note in notes(folder)) == 0
-    with pytest.raises(UserInputError, match="another configuration: concepts_fingerprint"):
+    with pytest.raises(UserInputError, match="another configuration: what --concepts and --backgrounds hold"):
         write_captions(config(folder, backgrounds="bird", **settings))
 
 
@@ -299,7 +301,7 @@ def test_examples_of_your_own_are_in_the_prompts(tmp_path, monkeypatch):
     (tmp_path / "own" / "concept.txt").write_text("\n".join(lines))
     settings = {"concepts": birds(tmp_path), "language_model": "nosy", "num_captions": 20}
     write_captions(config(tmp_path / "captions", examples=tmp_path / "own", **settings))
-    with pytest.raises(UserInputError, match="another configuration: examples_fingerprint"):
+    with pytest.raises(UserInputError, match="another configuration: what --examples holds"):
         write_captions(config(tmp_path / "captions", **settings))
 
 

@@ -4,7 +4,15 @@ import sys
 
 import pytest
 
-from synclr_hf.captions.language_models import LanguageModelOptions, find_language_model
+from synclr_hf.captions.language_models import (
+    CutOff,
+    LanguageModelOptions,
+    Refused,
+    cut_at,
+    find_language_model,
+    holds,
+)
+from synclr_hf.captions.writer import first_line
 from synclr_hf.errors import UserInputError
 
 
@@ -84,3 +92,22 @@ def test_looking_a_model_up_loads_no_library():
     check = "import sys; print([m for m in ('torch', 'transformers', 'httpx', 'httpx2') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_stop_strings():
+    assert cut_at("An owl.\nA wren; ", ("; ", "\n", "")) == "An owl."
+    assert holds("An owl.\n", ("; ", "\n")) and not holds("An owl.", ("\n", ""))
+
+
+@pytest.mark.parametrize(
+    ("completion", "line"),
+    [
+        (CutOff(" An owl on"), CutOff("An owl on")),
+        (CutOff('"An owl"'), CutOff("An owl")),
+        (CutOff(" An owl.\nA wr"), "An owl."),
+        (Refused("400:\nno"), Refused("400:\nno")),
+        (" An owl.", "An owl."),
+    ],
+)
+def test_a_first_line_keeps_its_mark(completion, line):
+    assert first_line(completion) == line and type(first_line(completion)) is type(line)

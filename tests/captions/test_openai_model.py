@@ -16,41 +16,23 @@ from email.utils import formatdate
 import pytest
 from byte_llama import save_tiny_llama, tiny_tokenizer
 from llm_server import CLOSED, CUT, EMPTY, GARBAGE, Fault, LanguageServer, busy, error
+from llm_server.asking import OPTIONS, PROMPTS, SEEDS, TEXTS, be_quick_and_without_keys, complete, load
 
 from synclr_hf.captions import server_requests
 from synclr_hf.captions.language_models import LanguageModelOptions, find_language_model
 from synclr_hf.captions.openai_model import INSTRUCTION
 from synclr_hf.errors import UserInputError
 
-OPTIONS = {"temperature": 0.5, "top_p": 0.9, "max_new_tokens": 20, "stop": ("\n",)}
-PROMPTS = [f"cat => A cat sleeps.\nowl {number} =>" for number in range(40)]
-SEEDS = [number + 2**40 for number in range(40)]
-TEXTS = [f"written with seed {number}" for number in range(40)]
-
 
 @pytest.fixture(autouse=True)
 def quick_and_without_keys(monkeypatch):
-    monkeypatch.setattr(server_requests, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(server_requests, "LONGEST_WAIT", 0.04)
-    for name in ("OPENAI_API_KEY", "HF_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
+    be_quick_and_without_keys(monkeypatch)
 
 
 @pytest.fixture
 def server():
     with LanguageServer() as server:
         yield server
-
-
-def load(server, back_end="openai", batch_size=8):
-    url = server if isinstance(server, str) else server.url
-    return find_language_model(
-        f"{back_end}:org/name", LanguageModelOptions(batch_size=batch_size, base_url=url)
-    ).load()
-
-
-def complete(model, prompts=PROMPTS, **options):
-    return model.complete(prompts, seeds=SEEDS[: len(prompts)], **{**OPTIONS, **options})
 
 
 def test_a_chat_gets_the_prompt_with_one_instruction(server):
@@ -167,29 +149,6 @@ def test_a_busy_server_that_goes_on_answering_is_not_given_up(server):
     assert complete(load(server, batch_size=20)) == TEXTS
     asked = Counter(body["seed"] for *_, body in server.requests)
     assert max(asked.values()) > server_requests.TRIES
-
-
-@pytest.mark.parametrize(
-    ("fault", "reason", "advice"),
-    [
-        (error(400, "no chat template"), "400: no chat template", "openai-completions:MODEL for a model without"),
-        (error(401, "bad key sk-secret"), r"401: bad key \*\*\*", "set OPENAI_API_KEY to a key that it accepts"),
-        (Fault(403, b"not\nyours"), "403: not yours", "set OPENAI_API_KEY"),
-        (
-            Fault(404, b'{"detail": "no such model"}'),
-            "404: no such model",
-            "--language-model with a model that it serves",
-        ),
-        (Fault(422, b'{"error": "seed"}'), "422: seed", "type other settings"),
-    ],
-)
-def test_a_refusal_is_one_line_at_once(server, monkeypatch, fault, reason, advice):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    server.always = fault
-    with pytest.raises(UserInputError, match=rf"the server {server.url} refuses the request \({reason}\); .*{advice}"):
-        complete(load(server))
-    assert len(server.requests) <= 8
-    assert server.requests[0][2]["Authorization"] == "Bearer sk-secret"
 
 
 def test_a_server_that_is_down_is_one_line(free_port, caplog):

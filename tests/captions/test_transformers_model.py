@@ -1,11 +1,13 @@
 import logging
+import shutil
+from pathlib import Path
 
 import pytest
 from byte_llama import save_tiny_llama, tiny_tokenizer
 
 from synclr_hf.captions import padded_batches
-from synclr_hf.captions.continuous_batches import complete_continuously, halved
-from synclr_hf.captions.language_models import LANGUAGE_MODELS, LanguageModelOptions, find_language_model
+from synclr_hf.captions.continuous_batches import complete_continuously, halved, worth_it
+from synclr_hf.captions.language_models import LANGUAGE_MODELS, CutOff, LanguageModelOptions, find_language_model
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
 from synclr_hf.errors import UserInputError
 
@@ -131,6 +133,26 @@ def test_rows_stay_where_the_cache_does_not_hold_every_token(tmp_path, monkeypat
     assert complete(model, **options) == alone and calls == [(20, 0)]
 
 
+@pytest.mark.parametrize("continuous", [False, True])
+def test_a_text_that_the_length_ended_is_marked(folder, continuous):
+    model = load(folder, batch_size=4)
+    model._continuous = ON_CPU if continuous else None
+    full = complete(model, stop=(), **GREEDY)
+    assert all(type(text) is CutOff for text in full)
+    stop = (full[0][3],)
+    ended = complete(model, stop=stop, **GREEDY)
+    assert [type(text) is str for text in ended] == [stop[0] in text for text in full]
+    if continuous:
+        return
+    model._ends_with[stop] = []  # as for a stop string that is spread over several tokens
+    assert [type(text) for text in complete(model, stop=stop, **GREEDY)] == [type(text) for text in ended]
+    end = model._tokenizer.encode(full[0][5])[-1]
+    model._ends, model._ends_with = {end}, {}  # an end of the model's own
+    own = complete(model, stop=(), **GREEDY)
+    assert type(own[0]) is str and len(own[0]) < len(full[0])
+    assert len({type(text) for text in own}) == 2 or all(full[0][5] in text for text in full)
+
+
 def test_usage_counts_real_tokens(folder):
     model = load(folder)
     complete(model, PROMPTS)
@@ -146,6 +168,14 @@ def test_continuous_batching_gives_the_greedy_texts_of_padded_batches(folder):
     assert continuous.usage["completion_tokens"] == padded.usage["completion_tokens"] - 12 * len(MANY)
     assert complete(continuous) == complete(continuous) != complete(continuous, first_seed=1)
     assert continuous._continuous is ON_CPU  # nothing failed on the way
+
+
+@pytest.mark.parametrize(
+    ("prompts", "batch_size", "worth"),
+    [(64, 64, True), (33, 64, True), (32, 64, False), (64, 256, False), (65, 256, True), (2, 1, True), (1, 1, False)],
+)
+def test_calls_that_are_batched_continuously(prompts, batch_size, worth):
+    assert worth_it(prompts, batch_size) is worth
 
 
 def test_what_continuous_batching_only_logs_comes_back_in_words(model):
@@ -176,7 +206,7 @@ def test_a_model_that_cannot_be_batched_continuously_goes_on_in_padded_batches(f
     with caplog.at_level(logging.WARNING, "synclr_hf"):
         assert complete(model, **GREEDY) == expected
     assert [record.getMessage().partition(": ")[0] for record in caplog.records] == [
-        f"'{folder}' goes on in padded batches, not continuously"
+        f"'{Path(folder).name}' goes on in padded batches, not continuously"
     ]
     assert model._continuous is None
 
@@ -236,8 +266,12 @@ def test_dtype_and_device_map(folder, model):
         load(folder, device_map="no-such-device")
 
 
-def test_names(folder, model):
-    assert model.name == folder
+def test_names(folder, model, tmp_path, monkeypatch):
+    assert model.name == Path(folder).name
+    shutil.copytree(folder, tmp_path / "elsewhere" / model.name)
+    monkeypatch.chdir(tmp_path / "elsewhere" / model.name)
+    for spec in (".", "../" + model.name, f"{tmp_path}/elsewhere/{model.name}/"):
+        assert load(spec).name == model.name
     assert find_language_model(folder) == find_language_model(f"transformers:{folder}")
     assert find_language_model("org/name").import_string == LANGUAGE_MODELS["transformers"]
 

@@ -46,6 +46,8 @@ def error(status, message, **more):
 class LanguageServer(ThreadingHTTPServer):
     """Answers `/v1/chat/completions` and `/v1/completions` with `write(prompt, body)`.
 
+    It returns a text, a text with its finish_reason, or what goes wrong with this prompt whenever it comes, a `Fault`.
+
     Attributes:
         faults: met by the next requests, one each; `None` is a request that goes well.
         always: met by every request after those.
@@ -96,14 +98,21 @@ class LanguageServer(ThreadingHTTPServer):
     def reply(self, path, body):
         if path == "/v1/chat/completions":
             prompt = body["messages"][-1]["content"]
-            choice = {"message": {"role": "assistant", "content": self.write(prompt, body)}}
         elif path == "/v1/completions":
             prompt = body["prompt"]
-            choice = {"text": self.write(prompt, body)}
         else:
             return 404, {"detail": "Not Found"}
+        said = self.write(prompt, body)
+        if isinstance(said, Fault):
+            return said.status, said.body
+        text, reason = said if isinstance(said, tuple) else (said, "stop")
+        choice = {"text": text} if "prompt" in body else {"message": {"role": "assistant", "content": text}}
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": 3}
-        return 200, {"model": body["model"], "choices": [{"index": 0, **choice}], "usage": usage}
+        return 200, {
+            "model": body["model"],
+            "choices": [{"index": 0, "finish_reason": reason, **choice}],
+            "usage": usage,
+        }
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -117,7 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             time.sleep(self.server.delay + fault.delay)
             status, reply = self.server.reply(self.path, body)
-            payload = json.dumps(reply).encode() if fault.body is None else fault.body
+            payload = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
+            payload = payload if fault.body is None else fault.body
         finally:
             self.server.leave()  # before the answer is out, or the next request could arrive first
         if fault.close:
