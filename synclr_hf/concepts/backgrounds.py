@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BACKGROUND_DOMAINS = (
     "aircraft",
+    "amphibian",
     "bird",
     "boat",
     "building",
@@ -36,6 +37,7 @@ BACKGROUND_DOMAINS = (
     "insect",
     "kitchenware",
     "mammal",
+    "marine",
     "musical_instrument",
     "person",
     "plant",
@@ -43,9 +45,14 @@ BACKGROUND_DOMAINS = (
     "sport",
     "tool",
     "train",
+    "vehicle",
     "weapon",
 )
-"""Names of the shared lists that ship, `concepts/backgrounds/{domain}.txt`: one place a line."""
+"""Names of the shared lists that ship, `concepts/backgrounds/{domain}.txt`: one place a line.
+
+`fish` is for fresh water and hands of people, `marine` for all that lives in the sea; `car` for cars, `vehicle` for
+what else goes on roads; `sport` for ball games on land.
+"""
 
 _STAGE = "backgrounds"
 _OTHER_FORMS = ("the path of a .txt file with one place a line", "the folder or Hub id of a set of synclr backgrounds")

@@ -52,7 +52,7 @@ def write_set(folder, places=PLACES, **changes):
 def test_every_domain_has_a_list_and_every_list_a_domain():
     shipped = files("synclr_hf.concepts") / "backgrounds"
     assert sorted(file.name for file in shipped.iterdir()) == [f"{domain}.txt" for domain in BACKGROUND_DOMAINS]
-    assert len(BACKGROUND_DOMAINS) == 26
+    assert len(BACKGROUND_DOMAINS) == 29
 
 
 def same(one, other):
@@ -87,7 +87,7 @@ def test_no_concept_of_a_bank_is_a_place_of_its_own(bank):
 
 
 def test_an_unknown_domain():
-    said = "unknown domain of backgrounds 'birds' (did you mean 'bird'?); allowed: aircraft, bird, boat"
+    said = "unknown domain of backgrounds 'birds' (did you mean 'bird'?); allowed: aircraft, amphibian, bird, boat"
     for ask in (shared_backgrounds, lambda spec: with_backgrounds([OWL], spec)):
         with pytest.raises(UserInputError, match=re.escape(said)) as caught:
             ask("birds")

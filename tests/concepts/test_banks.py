@@ -147,7 +147,9 @@ def test_a_place_is_no_background_of_itself(write):
 
 
 def test_an_unknown_domain(write):
-    with pytest.raises(UserInputError, match="line 1: unknown domain 'birds' .allowed: aircraft, bird, .* in 'owl,1"):
+    with pytest.raises(
+        UserInputError, match="line 1: unknown domain 'birds' .allowed: aircraft, amphibian, .* in 'owl,1"
+    ):
         load_concepts(write("things.csv", "owl,1,object,birds\n"))
 
 
