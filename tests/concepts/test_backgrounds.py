@@ -118,7 +118,9 @@ def test_a_list_of_the_user(tmp_path):
         (b"barn\nbarn, tower\n", "places.txt' line 2: 'barn, tower' is no place; write one a line, without commas"),
         (b"barn => tower\n", "places.txt' line 1: 'barn => tower' is no place"),
         (b"barn\n---\n", "places.txt' line 2: '---' is no place"),
-        (b"b\xff\xfern", "places.txt' is not UTF-8 text; save it as UTF-8"),
+        (b"b\xff\xfern", "places.txt' is not UTF-8 text (line 1); save it as UTF-8"),
+        (b"barn\nto\x1bwer\n", "places.txt' line 2: the line holds the control character U+001B; take it out"),
+        (b"barn\0", "places.txt' is not a text file (it holds binary data)"),
         (None, "there is no file of backgrounds '"),
     ],
 )
@@ -183,3 +185,7 @@ def test_a_folder_that_is_no_set(tmp_path):
         with_backgrounds([OWL], str(tmp_path))
     with pytest.raises(UserInputError, match="nowhere/at/all' does not exist; make it first: type synclr backgrounds"):
         with_backgrounds([OWL], "nowhere/at/all")
+    for name in ("b" * 5000, "~nobody_of_that_name", "b/" * 3000, "a\0b", "a/\0b", "a\0b.txt", "b" * 5000 + ".txt"):
+        with pytest.raises(UserInputError, match="type --backgrounds bird|does not exist") as caught:
+            with_backgrounds([OWL], name)
+        assert len(str(caught.value)) < 1000 and str(caught.value).isprintable()
