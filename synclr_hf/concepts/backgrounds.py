@@ -44,6 +44,7 @@ BACKGROUND_DOMAINS = (
     "household",
     "insect",
     "kitchenware",
+    "livestock",
     "mammal",
     "marine",
     "musical_instrument",
