@@ -10,6 +10,14 @@ from importlib.resources import files
 from pathlib import Path
 
 from synclr_hf.concepts.mixture import ConceptPrompt
+from synclr_hf.concepts.text_files import (
+    check_characters,
+    is_there,
+    numbered_lines,
+    read_text_file,
+    shown_path,
+    user_path,
+)
 from synclr_hf.errors import UserInputError, unknown_name
 
 ARROW = "=>"
@@ -19,6 +27,7 @@ POOLS = ("concept", "scene", "texture", "background", "relation")
 
 _MASK = (1 << 64) - 1
 _FORM = f"'query {ARROW} caption'"
+_FIX = f"--examples FOLDER with files of lines {_FORM}"
 
 
 @dataclass(frozen=True)
@@ -77,9 +86,9 @@ def load_examples(pool: str, folder: str | Path | None = None) -> tuple[Example,
     """
     if pool not in POOLS:
         raise ValueError(f"pool is '{pool}', not one of {', '.join(POOLS)}")
-    own = Path(folder).expanduser() / f"{pool}.txt" if folder is not None else None
-    if own is not None and own.exists():
-        return parse_examples(str(own), _read(own))
+    own = user_path(folder) / f"{pool}.txt" if folder is not None else None
+    if own is not None and is_there(own):
+        return parse_examples(str(own), read_text_file(own, "file of examples", _FIX))
     return shipped_examples(pool)
 
 
@@ -91,7 +100,7 @@ def load_pools(folder: str | Path | None = None) -> dict[str, tuple[Example, ...
             be used.
     """
     if folder is not None:
-        _check_folder(Path(folder).expanduser())
+        _check_folder(user_path(folder))
     return {pool: load_examples(pool, folder) for pool in POOLS}
 
 
@@ -171,10 +180,8 @@ def parse_examples(where: str, text: str) -> tuple[Example, ...]:
         UserInputError: a line of another form, or fewer than three examples.
     """
     found: dict[str, Example] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        line = line.strip()
-        if not line or line.startswith("#"):
-            continue
+    for number, line in numbered_lines(text):
+        check_characters(line, f"'{where}' line {number}")
         query, _, caption = (part.strip() for part in line.partition(ARROW))
         if not query or not caption or ARROW in caption:
             raise UserInputError(f"'{where}' line {number}: '{line[:60]}' is not {_FORM}; write one example a line")
@@ -191,21 +198,12 @@ def parse_examples(where: str, text: str) -> tuple[Example, ...]:
 def _check_folder(folder: Path) -> None:
     allowed = [f"{pool}.txt" for pool in POOLS]
     fix = f"type a folder with files of the names {', '.join(allowed)}"
-    if not folder.is_dir():
-        kind = "is not a folder" if folder.exists() else "does not exist"
-        raise UserInputError(f"the examples folder '{folder}' {kind}; {fix}")
+    if not is_there(folder) or not folder.is_dir():
+        kind = "is not a folder" if is_there(folder) else "does not exist"
+        raise UserInputError(f"the examples folder '{shown_path(folder)}' {kind}; {fix}")
     names = sorted(path.name for path in folder.iterdir() if path.suffix == ".txt")
     if not names:
         raise UserInputError(f"the examples folder '{folder}' holds no .txt file; {fix}")
     for name in names:
         if name not in allowed:
             raise unknown_name(f"file in the examples folder '{folder}'", name, allowed, "one of these names for it")
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserInputError(f"'{path}' is not UTF-8 text; save it as UTF-8") from None
-    except OSError as error:
-        raise UserInputError(f"'{path}' cannot be read ({error.strerror}); make it readable, or delete it") from None

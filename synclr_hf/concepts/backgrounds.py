@@ -10,6 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synclr_hf.concepts.concept import Concept
+from synclr_hf.concepts.text_files import (
+    check_characters,
+    is_there,
+    numbered_lines,
+    read_text_file,
+    shown_path,
+    user_path,
+)
 from synclr_hf.data.reading import read_rows
 from synclr_hf.data.schemas import BACKGROUND_COLUMNS
 from synclr_hf.errors import UserInputError, unknown_name
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
 
 BACKGROUND_DOMAINS = (
     "aircraft",
+    "amphibian",
     "bird",
     "boat",
     "building",
@@ -35,7 +44,9 @@ BACKGROUND_DOMAINS = (
     "household",
     "insect",
     "kitchenware",
+    "livestock",
     "mammal",
+    "marine",
     "musical_instrument",
     "person",
     "plant",
@@ -43,9 +54,17 @@ BACKGROUND_DOMAINS = (
     "sport",
     "tool",
     "train",
+    "vehicle",
     "weapon",
 )
-"""Names of the shared lists that ship, `concepts/backgrounds/{domain}.txt`: one place a line."""
+"""Names of the shared lists that ship, `concepts/backgrounds/{domain}.txt`: one place a line.
+
+`fish` is for fresh water and hands of people, `marine` for all that lives in the sea; `car` for cars, `vehicle` for
+what else goes on roads; `sport` for ball games on land.
+"""
+
+MAX_PATH = 4096
+"""Characters of a path: what is longer is neither a folder nor an id on the Hub."""
 
 _STAGE = "backgrounds"
 _OTHER_FORMS = ("the path of a .txt file with one place a line", "the folder or Hub id of a set of synclr backgrounds")
@@ -86,11 +105,12 @@ def with_backgrounds(concepts: Sequence[Concept], spec: str | Path) -> tuple[Con
     where = str(spec)
     if where in BACKGROUND_DOMAINS:
         return _shared(concepts, shared_backgrounds(where))
-    path = Path(where).expanduser()
-    if path.suffix.lower() == ".txt" and not path.is_dir():
+    path = user_path(where)
+    there = is_there(path)
+    if path.suffix.lower() == ".txt" and not (there and path.is_dir()):
         return _shared(concepts, _read_places(path))
-    if not path.exists() and "/" not in where:
-        raise unknown_name("domain of backgrounds", where, [*BACKGROUND_DOMAINS, *_OTHER_FORMS], _FIX)
+    if not there and ("/" not in where or len(where) > MAX_PATH or not where.isprintable()):
+        raise unknown_name("domain of backgrounds", shown_path(where), [*BACKGROUND_DOMAINS, *_OTHER_FORMS], _FIX)
     return _looked_up(concepts, where)
 
 
@@ -148,19 +168,11 @@ def _read_places(path: Path) -> tuple[str, ...]:
     Raises:
         UserInputError: it cannot be read, a line is no place, or there is none.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserInputError(f"there is no file of backgrounds '{path}'; type {_FIX}") from None
-    except UnicodeDecodeError:
-        raise UserInputError(f"the file of backgrounds '{path}' is not UTF-8 text; save it as UTF-8") from None
-    except OSError as error:
-        raise UserInputError(f"cannot read the backgrounds '{path}' ({error.strerror}); type {_FIX}") from None
+    text = read_text_file(path, "file of backgrounds", _FIX)
     places: dict[str, str] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in numbered_lines(text):
+        check_characters(line, f"'{path}' line {number}")
         place = " ".join(line.split())
-        if not place or place.startswith("#"):
-            continue
         if "," in place or "=>" in place or not any(character.isalnum() for character in place):
             raise UserInputError(
                 f"'{path}' line {number}: '{place[:60]}' is no place; write one a line, without commas and arrows"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import math
 import re
@@ -13,23 +12,22 @@ from pathlib import Path
 
 from synclr_hf.concepts.backgrounds import BACKGROUND_DOMAINS, shared_backgrounds
 from synclr_hf.concepts.concept import CONCEPT_KINDS, Concept
+from synclr_hf.concepts.text_files import check_characters, numbered_lines, read_text_file
 from synclr_hf.errors import UserInputError
 
 COLUMNS = ("name", "weight", "kind", "domain")
 """Columns of a csv file, in this order where it has no heading."""
 MAX_NAME_LENGTH = 100
 """Characters of a name: longer ones are sentences, not concepts."""
-MAX_FILE_BYTES = 64 * 2**20
-"""A million names take about 20 MB; what is larger is no list of concepts."""
 MAX_WEIGHT = 1e12
 
 CONCEPTS_FIX = "--concepts toyworld, or --concepts FILE.txt with one concept a line"
 """What a user may type instead of a bank that cannot be loaded."""
 
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_LINE_END = re.compile(r"\r\n|\r|\n")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9]+(?:[ '.&/-][A-Za-z0-9]+)*")
-_JOINERS = "\u200c\u200d"
+_LIST_MARK = re.compile(r"(?:\d{1,6}[.)]|[-*+•‣·–—])\s")
+_QUOTED = re.compile(r"[\"'`“”„‘’«»].*[\"'`“”„‘’«»]")
+_TAB_AND_NUMBER = re.compile(r"\t\s*[\d.,]+$")
 
 
 def read_concept_file(path: Path) -> Iterator[Concept]:
@@ -38,7 +36,9 @@ def read_concept_file(path: Path) -> Iterator[Concept]:
     A `.csv` file has rows `name,weight,kind,domain`, of which all but the name may be left out; a first row that
     starts with `name` is a heading and says which columns there are. `domain` gives the concept the places of
     `shared_backgrounds(domain)`. Any other file has one concept a line. Empty lines and lines that start with `#` are
-    skipped. Spaces at the ends are cut, those within made single.
+    skipped. Spaces at the ends are cut, those within made single. What would silently give a wrong name is refused:
+    semicolons or tabs between cells, a list mark in front (`1. owl`, `- owl`), quotes around a name (a `.csv` may have
+    double ones).
 
     Args:
         path: UTF-8 text, with or without a byte order mark; its stem becomes the `source`.
@@ -46,8 +46,7 @@ def read_concept_file(path: Path) -> Iterator[Concept]:
     Raises:
         UserInputError: no file, not such text, a line that cannot be used, or no concepts.
     """
-    numbered = enumerate((line.strip() for line in _LINE_END.split(read_text_file(path, "concept file"))), start=1)
-    lines = [(number, line) for number, line in numbered if line and line[0] != "#"]
+    lines = list(numbered_lines(read_text_file(path, "concept file", CONCEPTS_FIX)))
     concepts = _parse_csv(path, lines) if path.suffix.lower() == ".csv" else _parse_text(path, lines)
     empty = True
     for concept in concepts:
@@ -55,48 +54,6 @@ def read_concept_file(path: Path) -> Iterator[Concept]:
         yield concept
     if empty:
         raise UserInputError(f"'{path}' holds no concepts; write one concept a line, or type --concepts toyworld")
-
-
-def read_text_file(path: Path, what: str) -> str:
-    """Return the text of a small UTF-8 file, without its byte order mark.
-
-    Args:
-        path: the file.
-        what: what it should be, e.g. `"concept file"`.
-
-    Raises:
-        UserInputError: there is none, it is a folder, too large, or not UTF-8 text.
-    """
-    try:
-        if path.exists() and not path.is_file():
-            kind = "a folder" if path.is_dir() else "not a file"
-            raise UserInputError(f"cannot read the {what} '{path}': it is {kind}; type {CONCEPTS_FIX}")
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise UserInputError(
-                f"the {what} '{path}' has {size / 2**20:,.0f} MB, more than the {MAX_FILE_BYTES // 2**20} MB that a "
-                f"list of concepts may have; type {CONCEPTS_FIX}"
-            )
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserInputError(f"there is no {what} '{path}'; type {CONCEPTS_FIX}") from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, UserInputError):
-            raise
-        reason = getattr(error, "strerror", None) or error
-        raise UserInputError(f"cannot read the {what} '{str(path)[:200]}' ({reason}); type {CONCEPTS_FIX}") from None
-    if data.startswith(_UTF_16):
-        raise UserInputError(f"the {what} '{path}' is UTF-16 text; save it as UTF-8, or type {CONCEPTS_FIX}")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserInputError(
-            f"the {what} '{path}' is not UTF-8 text (line {line}); save it as UTF-8, or type {CONCEPTS_FIX}"
-        ) from None
-    if "\0" in text:
-        raise UserInputError(f"the {what} '{path}' is not a text file (it holds binary data); type {CONCEPTS_FIX}")
-    return text
 
 
 def checked_name(name: str, where: str) -> str:
@@ -112,11 +69,7 @@ def checked_name(name: str, where: str) -> str:
     """
     if len(name) <= MAX_NAME_LENGTH and _PLAIN_NAME.fullmatch(name):
         return name
-    for character in name:
-        if not (character.isprintable() or character in _JOINERS or character == "\t" or _is_space(character)):
-            raise UserInputError(
-                f"{where}: the name holds the control character U+{ord(character):04X}; take it out of the list"
-            )
+    check_characters(name, where, "the name")
     name = unicodedata.normalize("NFC", " ".join(name.split()))
     if len(name) > MAX_NAME_LENGTH:
         raise UserInputError(
@@ -133,21 +86,29 @@ def checked_name(name: str, where: str) -> str:
     return name
 
 
-def _is_space(character: str) -> bool:
-    return unicodedata.category(character) == "Zs"
+def _listed_name(text: str, where: str) -> str:
+    """Return a name that stands alone: what looks like a row of a table or an item of a list is refused."""
+    if ";" in text or _TAB_AND_NUMBER.search(text):
+        raise UserInputError(
+            f"{where}: '{text[:60]}' is a row of a table; save it with commas, as name,weight rows in a file that "
+            "ends in .csv, or write one name a line"
+        )
+    if _LIST_MARK.match(text) or _QUOTED.fullmatch(text):
+        raise UserInputError(f"{where}: '{text[:60]}' has a list mark or quotes; take them away, write the name alone")
+    return checked_name(text, where)
 
 
 def _parse_text(path: Path, lines: list[tuple[int, str]]) -> Iterator[Concept]:
     source = path.stem
     for number, line in lines:
-        yield Concept(checked_name(line, f"'{path}' line {number}"), source)
+        yield Concept(_listed_name(line, f"'{path}' line {number}"), source)
 
 
 def _parse_csv(path: Path, lines: list[tuple[int, str]]) -> Iterator[Concept]:
     source, columns = path.stem, COLUMNS
     kinds = {kind: kind for kind in CONCEPT_KINDS} | {"": CONCEPT_KINDS[0]}
     for place, (number, line) in enumerate(lines):
-        cells = _cells(line)
+        cells = _cells(path, number, line)
         if place == 0 and cells[0].casefold() == "name":
             columns = _heading(path, number, line, cells)
             continue
@@ -160,7 +121,7 @@ def _parse_csv(path: Path, lines: list[tuple[int, str]]) -> Iterator[Concept]:
         if domain and domain not in BACKGROUND_DOMAINS:
             allowed = ", ".join(BACKGROUND_DOMAINS)
             raise _bad_line(path, number, line, f"unknown domain '{domain}' (allowed: {allowed})")
-        name = checked_name(cells[0], f"'{path}' line {number}")
+        name = _listed_name(cells[0], f"'{path}' line {number}")
         yield Concept(
             name,
             source,
@@ -183,8 +144,14 @@ def _folded_places(domain: str) -> frozenset[str]:
     return frozenset(place.casefold() for place in shared_backgrounds(domain))
 
 
-def _cells(line: str) -> list[str]:
-    cells = next(csv.reader([line])) if '"' in line else line.split(",")
+def _cells(path: Path, number: int, line: str) -> list[str]:
+    try:
+        cells = next(csv.reader([line])) if '"' in line else line.split(",")
+    except csv.Error as error:
+        raise _bad_line(path, number, line, f"no row ({error})") from None
+    if ";" in cells[0] or "\t" in cells[0]:
+        mark = "semicolons" if ";" in cells[0] else "tabs"
+        raise _bad_line(path, number, line, f"{mark} between the cells: save it with commas,")
     return [cell.strip() for cell in cells]
 
 

@@ -3,57 +3,84 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.concepts.concept_files import checked_name
-from synclr_hf.errors import UserInputError
+from synclr_hf.concepts.text_files import shown_path
+from synclr_hf.errors import UserInputError, unknown_name
 
 if TYPE_CHECKING:
     from datasets import ClassLabel
 
 HUB_PREFIX = "hub:"
 
-_SPEC = re.compile(r"(?P<repository>[\w.-]+(?:/[\w.-]+)?)(?::(?P<column>.+))?")
-_FIX = f"--concepts {HUB_PREFIX}ORG/NAME or --concepts {HUB_PREFIX}ORG/NAME:COLUMN"
+_SPEC = re.compile(r"(?P<repository>[\w.-]+(?:/[\w.-]+)?)(?:/(?P<configuration>[\w.+-]+))?(?::(?P<column>.+))?")
+_FIX = f"--concepts {HUB_PREFIX}ORG/NAME or --concepts {HUB_PREFIX}ORG/NAME/CONFIG:COLUMN"
 
 
-def read_hub_labels(spec: str) -> Iterator[Concept]:
-    """Yield the names of a `ClassLabel` column as concepts; the id on the Hub is their `source`.
+def read_hub_labels(spec: str) -> tuple[list[Concept], int]:
+    """Return the names of a `ClassLabel` column as concepts; what the user wrote behind `hub:` is their `source`.
 
     Only the card is downloaded where it tells the columns, otherwise also the beginning of a data file. Underscores
     become spaces; of a name with commas (`tench, Tinca tinca`) the part before the first one is taken.
 
     Args:
-        spec: `hub:ORG/NAME`, or `hub:ORG/NAME:COLUMN` where several columns have class names.
+        spec: `hub:ORG/NAME`; `hub:ORG/NAME/CONFIG` where there are several configurations; with `:COLUMN` behind
+            where several columns have class names.
+
+    Returns:
+        The concepts, at least one, and the number of class names that were left out (no letters, too long).
 
     Raises:
         UserInputError: the spec is not of that form, the set cannot be read, or has no such column.
     """
-    match = _SPEC.fullmatch(spec.removeprefix(HUB_PREFIX))
+    source = spec.removeprefix(HUB_PREFIX)
+    match = _SPEC.fullmatch(source)
     if match is None:
-        raise UserInputError(f"'{spec}' names no data set; type {_FIX}")
-    repository, wanted = match["repository"], match["column"]
-    label = _pick_label(repository, wanted, _features(repository))
-    source = str(repository)
+        raise UserInputError(f"'{shown_path(spec)}' names no data set; type {_FIX}")
+    typed = source.partition(":")[0]
+    label = _pick_label(typed, match["column"], _features(match["repository"], match["configuration"]))
+    concepts, problems = [], []
     for place, name in enumerate(label.names):
         first = str(name).replace("_", " ").partition(",")[0]
-        yield Concept(checked_name(first, f"class {place} of '{HUB_PREFIX}{repository}'"), source)
+        try:
+            concepts.append(Concept(checked_name(first, f"class {place} of '{HUB_PREFIX}{typed}'"), source))
+        except UserInputError as error:
+            problems.append(error)
+    if not concepts:
+        raise problems[0]
+    return concepts, len(problems)
 
 
-def _features(repository: str) -> dict[str, Any]:
+def _features(repository: str, configuration: str | None) -> dict[str, Any]:
     """Return column -> feature of a data set on the Hub."""
-    from datasets import load_dataset, load_dataset_builder
+    from datasets import get_dataset_config_names, load_dataset, load_dataset_builder
 
     try:
-        features = load_dataset_builder(repository).info.features
+        names = get_dataset_config_names(repository)
+        if configuration or len(names) > 1 and "default" not in names:
+            _check_configuration(repository, configuration, names)
+        features = load_dataset_builder(repository, configuration).info.features
         if features is None:
-            split = next(iter(load_dataset(repository, streaming=True).values()))
+            split = next(iter(load_dataset(repository, configuration, streaming=True).values()))
             features = split.features
+    except UserInputError:
+        raise
     except Exception as error:  # the libraries below raise dozens of kinds
         raise _unreadable(repository, error) from error
     return dict(features or {})
+
+
+def _check_configuration(repository: str, configuration: str | None, names: list[str]) -> None:
+    fix = f"--concepts {HUB_PREFIX}{repository}/{names[0]}"
+    if configuration is None:
+        shown = ", ".join(names[:20])
+        raise UserInputError(
+            f"the data set '{repository}' has {len(names)} configurations: {shown}; type {fix}, or another of them"
+        )
+    if configuration not in names:
+        raise unknown_name(f"configuration of the data set '{repository}'", configuration, names[:20], fix)
 
 
 def _pick_label(repository: str, wanted: str | None, features: dict[str, Any]) -> ClassLabel:

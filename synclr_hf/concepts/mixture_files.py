@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from synclr_hf.concepts.concept_files import read_text_file
+from synclr_hf.concepts.concept_files import CONCEPTS_FIX
+from synclr_hf.concepts.text_files import read_text_file
 from synclr_hf.errors import UserInputError
 
 MIXTURE_SUFFIXES = (".yaml", ".yml")
@@ -39,7 +40,7 @@ def read_mixture_file(path: Path) -> tuple[Component, ...]:
         UserInputError: no such file or not of that form, a share that is not a number greater than 0, a bank that
             is listed twice (its concepts would count twice).
     """
-    text = read_text_file(path, "mixture file")
+    text = read_text_file(path, "mixture file", CONCEPTS_FIX)
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -78,7 +78,8 @@ def test_the_place_of_a_background_example_is_in_its_sentence():
 def test_every_relation_has_two_examples_that_use_it():
     pool = [(example.query.split(", ")[1], example.caption) for example in load_examples("relation")]
     assert Counter(relation for relation, _ in pool) == dict.fromkeys(RELATIONS, 2)
-    assert all(f" {relation} " in caption for relation, caption in pool)
+    # the paper's "besides" is "beside" in English
+    assert all(f" {'beside' if relation == 'besides' else relation} " in caption for relation, caption in pool)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,8 @@ def test_files_of_a_user_replace_those_that_ship_one_by_one(tmp_path):
         (LINES + "=> A crow.\n", "concept.txt' line 7: '=> A crow.' is not"),
         (LINES + "crow =>\n", "concept.txt' line 7: 'crow =>' is not"),
         (LINES + "crow => a => b\n", "concept.txt' line 7: 'crow => a => b' is not"),
-        (b"cr\xff\xfe", "concept.txt' is not UTF-8 text; save it as UTF-8"),
+        (b"cr\xff\xfe", "concept.txt' is not UTF-8 text (line 1); save it as UTF-8"),
+        (LINES + "cr\x1bow => A crow.\n", "concept.txt' line 7: the line holds the control character U+001B; take"),
     ],
 )
 def test_a_file_that_cannot_be_used(tmp_path, text, said):
@@ -163,13 +165,16 @@ def test_a_file_that_cannot_be_used(tmp_path, text, said):
 
 def test_a_file_that_cannot_be_read(tmp_path):
     (tmp_path / "scene.txt").mkdir()
-    with pytest.raises(UserInputError, match=re.escape("scene.txt' cannot be read (Is a directory); make it")):
+    with pytest.raises(UserInputError, match=re.escape("scene.txt': it is a folder; type --examples FOLDER")):
         load_pools(tmp_path)
 
 
 def test_a_folder_that_cannot_be_used(tmp_path):
     with pytest.raises(UserInputError, match="nowhere' does not exist; type a folder with files of the names concept"):
         load_pools(tmp_path / "nowhere")
+    for name in ("x" * 5000, "a\0b", "~nobody_of_that_name"):
+        with pytest.raises(UserInputError, match="does not exist; type a folder with files of the names concept.txt"):
+            load_pools(name)
     with pytest.raises(UserInputError, match=r"holds no .txt file; type a folder with files of the names concept.txt"):
         load_pools(tmp_path)
     own(tmp_path, concepts=LINES)

@@ -52,7 +52,7 @@ def write_set(folder, places=PLACES, **changes):
 def test_every_domain_has_a_list_and_every_list_a_domain():
     shipped = files("synclr_hf.concepts") / "backgrounds"
     assert sorted(file.name for file in shipped.iterdir()) == [f"{domain}.txt" for domain in BACKGROUND_DOMAINS]
-    assert len(BACKGROUND_DOMAINS) == 26
+    assert len(BACKGROUND_DOMAINS) == 30
 
 
 def same(one, other):
@@ -87,7 +87,7 @@ def test_no_concept_of_a_bank_is_a_place_of_its_own(bank):
 
 
 def test_an_unknown_domain():
-    said = "unknown domain of backgrounds 'birds' (did you mean 'bird'?); allowed: aircraft, bird, boat"
+    said = "unknown domain of backgrounds 'birds' (did you mean 'bird'?); allowed: aircraft, amphibian, bird, boat"
     for ask in (shared_backgrounds, lambda spec: with_backgrounds([OWL], spec)):
         with pytest.raises(UserInputError, match=re.escape(said)) as caught:
             ask("birds")
@@ -118,7 +118,9 @@ def test_a_list_of_the_user(tmp_path):
         (b"barn\nbarn, tower\n", "places.txt' line 2: 'barn, tower' is no place; write one a line, without commas"),
         (b"barn => tower\n", "places.txt' line 1: 'barn => tower' is no place"),
         (b"barn\n---\n", "places.txt' line 2: '---' is no place"),
-        (b"b\xff\xfern", "places.txt' is not UTF-8 text; save it as UTF-8"),
+        (b"b\xff\xfern", "places.txt' is not UTF-8 text (line 1); save it as UTF-8"),
+        (b"barn\nto\x1bwer\n", "places.txt' line 2: the line holds the control character U+001B; take it out"),
+        (b"barn\0", "places.txt' is not a text file (it holds binary data)"),
         (None, "there is no file of backgrounds '"),
     ],
 )
@@ -183,3 +185,7 @@ def test_a_folder_that_is_no_set(tmp_path):
         with_backgrounds([OWL], str(tmp_path))
     with pytest.raises(UserInputError, match="nowhere/at/all' does not exist; make it first: type synclr backgrounds"):
         with_backgrounds([OWL], "nowhere/at/all")
+    for name in ("b" * 5000, "~nobody_of_that_name", "b/" * 3000, "a\0b", "a/\0b", "a\0b.txt", "b" * 5000 + ".txt"):
+        with pytest.raises(UserInputError, match="type --backgrounds bird|does not exist") as caught:
+            with_backgrounds([OWL], name)
+        assert len(str(caught.value)) < 1000 and str(caught.value).isprintable()

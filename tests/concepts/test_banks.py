@@ -147,7 +147,9 @@ def test_a_place_is_no_background_of_itself(write):
 
 
 def test_an_unknown_domain(write):
-    with pytest.raises(UserInputError, match="line 1: unknown domain 'birds' .allowed: aircraft, bird, .* in 'owl,1"):
+    with pytest.raises(
+        UserInputError, match="line 1: unknown domain 'birds' .allowed: aircraft, amphibian, .* in 'owl,1"
+    ):
         load_concepts(write("things.csv", "owl,1,object,birds\n"))
 
 
@@ -191,7 +193,9 @@ def test_a_file_too_large_is_not_even_read(tmp_path):
     path = tmp_path / "zeros.txt"
     with path.open("wb") as file:
         file.truncate(200 * 2**20)
-    with pytest.raises(UserInputError, match="zeros.txt' has 200 MB, more than the 64 MB that a list of concepts may"):
+    with pytest.raises(
+        UserInputError, match="zeros.txt' has 200 MB, more than the 64 MB that it may have; type --con"
+    ):
         load_concepts(path)
 
 
@@ -211,3 +215,44 @@ def test_every_message_is_one_line(write):
 def test_an_unknown_kind():
     with pytest.raises(UserInputError, match="unknown kind of concept 'scenery' .did you mean 'scene'"):
         Concept("harbor", "test", kind="scenery")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "owl;2\nwren;1\n",
+            "line 1: semicolons between the cells: save it with commas, in 'owl;2'; write name,",
+        ),
+        ("name;weight\nowl;2\n", "line 1: semicolons between the cells: save it with commas"),
+        ("owl,1\nwren;2,5\n", "line 2: semicolons between the cells"),
+        ('"owl";"2"\n', "line 1: semicolons between the cells"),
+        ("name\tweight\nowl\t2\n", "line 1: tabs between the cells: save it with commas"),
+        ("- owl,2\n", "line 1: '- owl' has a list mark or quotes"),
+        ('"' + "x" * 140_000 + '",1\n', "line 1: no row (field larger than field limit (131072)) in"),
+    ],
+)
+def test_tables_that_are_no_csv(write, content, said):
+    with pytest.raises(UserInputError) as caught:
+        load_concepts(write("things.csv", content))
+    assert said in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "line", ["1. owl", "12) owl", "- owl", "* owl", "\u2022 owl", '"owl"', "\u201cowl\u201d", "'owl'"]
+)
+def test_list_marks_and_quotes(write, line):
+    with pytest.raises(UserInputError, match="line 2: '.*' has a list mark or quotes; take them away, write the name"):
+        load_concepts(write("birds.txt", f"wren\n{line}\n"))
+
+
+@pytest.mark.parametrize("line", ["owl;2", "owl\t2", "owl\t0,5"])
+def test_a_table_in_a_text_file(write, line):
+    with pytest.raises(UserInputError, match="line 1: 'owl.*' is a row of a table; save it with commas, as name,weig"):
+        load_concepts(write("birds.txt", f"{line}\n"))
+
+
+def test_names_with_marks_of_their_own(write):
+    kept = ["747 jet", "4-stroke engine", "'s-Hertogenbosch cathedral", "St. Bernard", "-40 thermometer", "2.0 badge"]
+    assert names(write("things.txt", "\n".join(kept))) == kept
+    assert names(write("things.csv", '"crow",1\n')) == ["crow"]

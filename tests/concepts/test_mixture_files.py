@@ -115,3 +115,16 @@ def test_banks_that_cannot_be_loaded(write, bank, said):
 
 def test_no_such_mixture(tmp_path):
     assert "there is no mixture file '" in refused(str(tmp_path / "none.yaml"))
+
+
+def test_every_bank_of_a_mixture_has_a_source_of_its_own(write):
+    write("pets.txt", "axolotl\n")
+    write("a/birds.txt", "owl\n")
+    write("b/birds.txt", "wren\n")
+    one = "components: [{{share: 1, banks: [{}]}}, {{share: 1, banks: [{}]}}]"
+    message = refused(write("mine.yaml", one.format("pets.txt", "pets")))
+    assert "the banks 'pets.txt' and 'pets' are both called 'pets'" in message and "rename the file" in message
+    assert "are both called 'birds'" in refused(write("mine.yaml", one.format("a/birds.txt", "b/birds.txt")))
+    for again in ("./a/birds.txt", "a/../a/birds.txt"):
+        message = refused(write("mine.yaml", one.format("a/birds.txt", again)))
+        assert f"lists one bank twice, as 'a/birds.txt' and as '{again}'; take one of them out" in message
