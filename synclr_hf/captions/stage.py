@@ -128,8 +128,8 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: 
     back_end = find_language_model(config.language_model, _options(config))
     bank = load_bank(str(config.concepts))
     for source, count in bank.dropped.items():
-        names = "name that came again is" if count == 1 else "names that came again are"
-        logger.warning("%s: %d %s left out", source, count, names)
+        names = "name is left out: it came" if count == 1 else "names are left out: they came"
+        logger.warning("%s: %d %s again, or cannot be used", source, count, names)
     concepts = bank.concepts
     if config.backgrounds is not None:
         concepts = with_backgrounds(concepts, config.backgrounds)

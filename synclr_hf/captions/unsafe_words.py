@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synclr_hf.captions.words import stems
+from synclr_hf.concepts.text_files import read_text_file, user_path
 from synclr_hf.errors import UserInputError
 
 
@@ -28,17 +29,13 @@ class UnsafeWords:
         Raises:
             UserInputError: it cannot be read, is not UTF-8 text, or holds no words.
         """
-        fix = "type --unsafe-words FILE.txt with one word or phrase a line"
-        try:
-            text = Path(path).expanduser().read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise UserInputError(f"--unsafe-words {path} cannot be read ({reason}); {fix}") from None
+        fix = "--unsafe-words FILE.txt with one word or phrase a line"
+        text = read_text_file(user_path(path), "file of unsafe words", fix)
         lines = [line.strip() for line in text.splitlines()]
         entries = [stems(line) for line in lines if line and not line.startswith("#")]
         entries = [entry for entry in entries if entry]
         if not entries:
-            raise UserInputError(f"--unsafe-words {path} holds no words; {fix}")
+            raise UserInputError(f"--unsafe-words {path} holds no words; type {fix}")
         return cls(
             frozenset(entry[0] for entry in entries if len(entry) == 1),
             tuple(sorted({f" {' '.join(entry)} " for entry in entries if len(entry) > 1})),

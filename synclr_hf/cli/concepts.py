@@ -23,7 +23,9 @@ def main(arguments: Sequence[str]) -> None:
     """Parse the options, draw prompts and print their shares by source, and some of them."""
     parser = argparse.ArgumentParser(prog="synclr concepts", description=__doc__)
     banks = ", ".join(CONCEPT_BANKS)
-    parser.add_argument("concepts", help=f"{banks}; FILE.txt, FILE.csv, MIXTURE.yaml, or hub:ORG/NAME[:COLUMN]")
+    parser.add_argument(
+        "concepts", help=f"{banks}; FILE.txt, FILE.csv, MIXTURE.yaml, or hub:ORG/NAME[/CONFIG][:COLUMN]"
+    )
     domains = ", ".join(BACKGROUND_DOMAINS)
     parser.add_argument("--backgrounds", help=f"places: {domains}; FILE.txt, or what synclr backgrounds wrote")
     parser.add_argument("--draws", type=count_option, default=100_000, help="prompts drawn (default: 100000)")
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     concepts = with_backgrounds(bank.concepts, options.backgrounds) if options.backgrounds else bank.concepts
     print(_table(mixture_report(concepts, options.draws, options.seed)))
     for source, count in bank.dropped.items():
-        print(f"\n{source}: names that come again, left out: {count:,}")
+        print(f"\n{source}: names left out, as they come again or cannot be used: {count:,}")
     print(
         f"\nno list: concepts without places, whose share of the background template goes to the other two\n\n"
         f"the first of {options.draws:,} prompts:"

@@ -35,6 +35,8 @@ CONCEPT_BANKS: dict[str, str] = {
 Each list says in its first lines where the names come from. `synclr` is the mixture of the paper's Table 11.
 """
 
+FILE_SUFFIXES = (".txt", ".csv")
+
 LISTS = Path(__file__).parent / "lists"
 
 _FORMS = (
@@ -98,6 +100,11 @@ def load_bank(spec: str | Path) -> ConceptBank:
         raise unknown_name("concept bank", shown_path(text), [*CONCEPT_BANKS, *_FORMS], CONCEPTS_FIX)
     if path.suffix.lower() in MIXTURE_SUFFIXES:
         return _load_mixture(path)
+    if path.suffix.lower() not in FILE_SUFFIXES and path.is_file():
+        raise UserInputError(
+            f"'{shown_path(path)}' is no list of concepts by its ending; allowed: .txt, .csv and .yaml; rename it, or "
+            f"type {CONCEPTS_FIX}"
+        )
     return _without_duplicates(read_concept_file(path))
 
 

@@ -308,7 +308,7 @@ def test_examples_of_your_own_are_in_the_prompts(tmp_path, monkeypatch):
 def test_names_that_come_again_are_said(tmp_path, other_models, caplog):
     settings = {"language_model": "moody", "num_captions": 5}
     write_captions(config(tmp_path / "captions", concepts=birds(tmp_path, "owl\nOwl\nwren\n"), **settings))
-    assert caplog.records[0].getMessage() == "birds: 1 name that came again is left out"
+    assert caplog.records[0].getMessage() == "birds: 1 name is left out: it came again, or cannot be used"
 
 
 @pytest.mark.parametrize(

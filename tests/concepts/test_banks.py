@@ -256,3 +256,9 @@ def test_names_with_marks_of_their_own(write):
     kept = ["747 jet", "4-stroke engine", "'s-Hertogenbosch cathedral", "St. Bernard", "-40 thermometer", "2.0 badge"]
     assert names(write("things.txt", "\n".join(kept))) == kept
     assert names(write("things.csv", '"crow",1\n')) == ["crow"]
+
+
+def test_a_file_that_is_no_list_by_its_ending_is_refused(tmp_path):
+    (tmp_path / "birds.json").write_text('{"owl": 1}\n')
+    with pytest.raises(UserInputError, match=r"birds.json' is no list of concepts by its ending; allowed: .txt, .csv"):
+        load_concepts(tmp_path / "birds.json")

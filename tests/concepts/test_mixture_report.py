@@ -62,7 +62,7 @@ def test_the_command(capsys, tmp_path):
     heading, birds, everything, *rest = output.splitlines()
     assert code == 0 and heading.split()[:4] == ["source", "concepts", "wanted", "drawn"]
     assert birds.split()[:4] == ["birds", "2", "100.00%", "100.00%"] and birds.endswith("owl, wren")
-    assert everything.startswith("all") and "birds: names that come again, left out: 1" in rest
+    assert everything.startswith("all") and "birds: names left out, as they come again or cannot be used: 1" in rest
     assert sum(line.endswith("[birds]") for line in rest) == 10
     _, with_places, _ = run(capsys, str(path), "--draws", "2000", "--backgrounds", "bird")
     assert " 0.0% " in birds and " 0.0%  owl" in with_places and "100.0%  owl" in birds
