@@ -70,7 +70,7 @@ class _Name:
 
 @lru_cache(maxsize=65536)
 def _name(concept: str) -> _Name:
-    parts = tuple(stems(concept))
+    parts = stems(concept)
     text = "".join(words(concept))
     enough = len(parts) == 2 and parts[1] in KINDS and parts[0] not in COMPOUNDS
     return _Name(parts, stem(text), text[: max(2, len(text) - 3)], enough)

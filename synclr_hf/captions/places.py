@@ -88,7 +88,7 @@ class PlaceList:
             reason = self._reason(place)
             if reason is None:
                 self.places.append(place.replace(_DOT, "."))
-                self._seen.add(tuple(stems(place)))
+                self._seen.add(stems(place))
             else:
                 self.rejected[reason] += 1
 
@@ -101,8 +101,8 @@ class PlaceList:
             return "too_long"
         if _SENTENCE.search(place):
             return "sentence"
-        key = tuple(stems(place))
-        if key == tuple(stems(self.concept)):
+        key = stems(place)
+        if key == stems(self.concept):
             return "concept_itself"
         return "duplicate" if key in self._seen else None
 

@@ -70,14 +70,16 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
+@lru_cache(maxsize=16)  # the filters ask for the same caption one after the other
 def normalized(text: str) -> str:
     """Return the words of a text in lower case, without punctuation: two captions that agree in it are the same."""
     return " ".join(words(text))
 
 
-def stems(text: str) -> list[str]:
+@lru_cache(maxsize=16)
+def stems(text: str) -> tuple[str, ...]:
     """Return the stems of the words of a text, in order."""
-    return [stem(word) for word in words(text)]
+    return tuple(stem(word) for word in words(text))
 
 
 def hyphened(text: str) -> frozenset[int]:

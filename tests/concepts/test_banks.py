@@ -69,7 +69,7 @@ def test_an_empty_file(write, content):
         load_concepts(path)
 
 
-@pytest.mark.parametrize("name", ["picture.png", "numbers.csv"])
+@pytest.mark.parametrize("name", ["picture.txt", "numbers.csv"])
 def test_a_binary_file(write, name):
     with pytest.raises(UserInputError, match="is not UTF-8 text .line 1."):
         load_concepts(write(name, b"\x89PNG\r\n\x1a\n\x00\x00\xff\xfe\xe9"))
