@@ -76,7 +76,7 @@ def _name(concept: str) -> _Name:
     return _Name(parts, stem(text), text[: max(2, len(text) - 3)], enough)
 
 
-def _in_order(wanted: tuple[str, ...], given: list[str], caption: str) -> bool:
+def _in_order(wanted: tuple[str, ...], given: tuple[str, ...], caption: str) -> bool:
     one, other = wanted
     places = [place for place, word in enumerate(given) if word == one]
     if any(other in given[place + 1 : place + 2] for place in places):

@@ -39,7 +39,8 @@ def main(arguments: Sequence[str]) -> None:
     for source, count in bank.dropped.items():
         print(f"\n{source}: names left out, as they come again or cannot be used: {count:,}")
     print(
-        f"\nno list: concepts without places, whose share of the background template goes to the other two\n\n"
+        f"\nno list: objects without places (--backgrounds or a column domain gives them); their share of the "
+        "background template goes to the other two\n\n"
         f"the first of {options.draws:,} prompts:"
     )
     for prompt in islice(draw_prompts(concepts, options.draws, options.seed), EXAMPLES):
