@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from synclr_hf.captions.language_models import LanguageModelOptions, find_language_model
 from synclr_hf.captions.places import PlaceList
 from synclr_hf.captions.templates import draw_examples, pools_fingerprint, shipped_examples, write_prompt
-from synclr_hf.captions.writer import Writer
+from synclr_hf.captions.writer import Writer, WriterConfig
 from synclr_hf.concepts.banks import load_concepts
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.data.cards import CardFacts, CardSections, code, model_terms, plain
-from synclr_hf.data.checks import COUNT, check_integer, check_number
+from synclr_hf.data.checks import COUNT, check_integer
 from synclr_hf.data.runs import Part
 from synclr_hf.data.schemas import background_features
 from synclr_hf.data.seeds import seed_for
@@ -43,64 +42,25 @@ _COLUMNS = {
     "language_model": "what named them",
     "seed": "seed of its draws",
 }
-_NOT_CONTENTS = ("output_dir", "rows_per_shard", "batch_size", "device_map", "base_url")
-"""Settings that `run.json` keeps elsewhere, or that do not decide what is asked for."""
 
 
 @dataclass
-class BackgroundsConfig:
-    """Settings of the backgrounds stage.
+class BackgroundsConfig(WriterConfig):
+    """Settings of the backgrounds stage; only objects among the concepts get backgrounds.
 
     Attributes:
-        output_dir: folder to write.
-        concepts: a concept bank or mixture by name, a `.txt`, `.csv` or `.yaml` file, or `hub:ORG/NAME` for the class
-            names of a data set. Default: `synclr`, the paper's mixture (Table 11); for the toy language model, which
-            knows nothing else, `toyworld`. Only objects get backgrounds.
-        language_model: `toy`, `ORG/NAME` or a folder with a saved model; `openai:MODEL` for a chat model behind a
-            server, `openai-completions:MODEL` for a base model there.
         backgrounds_per_concept: places to find for a concept; fewer are kept where 20 lists name no more.
         rows_per_shard: concepts of one shard, the unit of work and of resuming.
-        seed: the run's seed; every draw follows from it.
-        temperature: of the sampling; 0 is greedy, and every list then differs by its examples only.
-        top_p: nucleus of the sampling, in (0, 1].
-        max_new_tokens: longest list.
-        batch_size: prompts completed at once.
-        dtype: precision of a local model: auto (bfloat16 on a GPU, float32 elsewhere), bfloat16, float16, float32.
-        device_map: how a local model is spread over devices, e.g. `auto` for one that needs several GPUs.
-        base_url: address of the server of `openai:MODEL`, e.g. `http://localhost:8000/v1`.
     """
 
-    output_dir: str
-    concepts: str | None = None
-    language_model: str = "toy"
     backgrounds_per_concept: int = 50
     rows_per_shard: int = field(default=64, metadata=COUNT)
-    seed: int = 0
-    temperature: float = 0.8
-    top_p: float = 0.9
-    max_new_tokens: int = 100
-    batch_size: int = 64
-    dtype: str = "auto"
-    device_map: str | None = None
-    base_url: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be used (`UserInputError`)."""
-        self.output_dir = str(self.output_dir)
-        if self.concepts is None:
-            self.concepts = "toyworld" if self.language_model == "toy" else "synclr"
-        self.concepts = str(self.concepts)
+        super().__post_init__()
         check_integer("--backgrounds-per-concept", self.backgrounds_per_concept, minimum=1, example=50)
         check_integer("--rows-per-shard", self.rows_per_shard, minimum=1, example=64)
-        check_integer("--seed", self.seed, minimum=0, example=0)
-        check_number("--temperature", self.temperature, minimum=0, example=0.8)
-        check_number("--top-p", self.top_p, minimum=0, maximum=1, above_minimum=True, example=0.9)
-        check_integer("--max-new-tokens", self.max_new_tokens, minimum=1, example=100)
-        self.options()
-
-    def options(self) -> LanguageModelOptions:
-        """Return how the language model is run."""
-        return LanguageModelOptions(self.batch_size, self.dtype, self.device_map, self.base_url)
 
 
 def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None, part: Part | None = None) -> Path:
@@ -115,7 +75,7 @@ def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None, 
         UserInputError: a setting, the concepts or the folder cannot be used, or the disk is full.
         KeyboardInterrupt: stopped by the user; the message says what is kept.
     """
-    back_end = find_language_model(config.language_model, config.options())
+    writer = config.writer()
     concepts = _objects(str(config.concepts))
     plan = RunPlan(
         folder=Path(config.output_dir).expanduser(),
@@ -123,9 +83,8 @@ def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None, 
         rows=len(concepts),
         rows_per_shard=config.rows_per_shard,
         configuration={
-            **{name: value for name, value in asdict(config).items() if name not in _NOT_CONTENTS},
+            **config.contents(writer.back_end, ()),
             "what --concepts holds": _fingerprint(concepts),
-            **({"batch_size": config.batch_size} if back_end.batches_decide else {}),
             "what the examples hold": pools_fingerprint({EXAMPLES: shipped_examples(EXAMPLES)}),
         },
         remarks={"command": command_line("backgrounds", config)},
@@ -134,17 +93,8 @@ def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None, 
         unit="concept",
     )
     schema = background_features().arrow_schema
-    writer = Writer(back_end, config.temperature, config.top_p, config.max_new_tokens)
     maker = BackgroundMaker(config, concepts, writer)
-    return write_run(
-        plan,
-        schema,
-        maker,
-        workers=workers,
-        default_workers=back_end.default_workers,
-        devices=back_end.devices,
-        part=part,
-    )
+    return write_run(plan, schema, maker, workers=workers, back_end=writer.back_end, part=part)
 
 
 def describe_backgrounds(files: Sequence[Path], tally: Tally) -> CardSections:

@@ -14,17 +14,16 @@ from typing import Any
 
 from synclr_hf.captions.card import CaptionFacts, describe_captions
 from synclr_hf.captions.filters import MAX_TOKENS, CaptionFilters
-from synclr_hf.captions.language_models import LanguageModelOptions, find_language_model
 from synclr_hf.captions.maker import CaptionMaker
 from synclr_hf.captions.prompt_tokens import TokenCounter
 from synclr_hf.captions.templates import load_pools, pools_fingerprint
 from synclr_hf.captions.unsafe_words import UnsafeWords
-from synclr_hf.captions.writer import Writer
+from synclr_hf.captions.writer import WriterConfig
 from synclr_hf.concepts.backgrounds import with_backgrounds
 from synclr_hf.concepts.banks import load_bank
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.data.cards import CardFacts, code, model_terms
-from synclr_hf.data.checks import COUNT, check_integer, check_number
+from synclr_hf.data.checks import COUNT, check_integer
 from synclr_hf.data.runs import Part
 from synclr_hf.data.schemas import caption_features
 from synclr_hf.data.writing import RunPlan, command_line, write_run
@@ -45,16 +44,10 @@ CAPTION_COLUMNS_HOLD = {
 
 
 @dataclass
-class CaptionsConfig:
+class CaptionsConfig(WriterConfig):
     """Settings of the captions stage (defaults: paper, section 3.1 and appendix A).
 
     Attributes:
-        output_dir: folder to write.
-        concepts: a concept bank or mixture by name, a `.txt`, `.csv` or `.yaml` file, or `hub:ORG/NAME` for the class
-            names of a data set. Default: `synclr`, the paper's mixture (Table 11); for the toy language model, which
-            knows nothing else, `toyworld`.
-        language_model: `toy`, `ORG/NAME` or a folder with a saved model; `openai:MODEL` for a chat model behind a
-            server, `openai-completions:MODEL` for a base model there.
         num_captions: number of captions; `1M` stands for a million, `10k` for ten thousand.
         backgrounds: places where concepts are seen: a folder or Hub id that `synclr backgrounds` wrote, a `.txt` file
             with one place a line, or the name of a list that ships, e.g. `bird`.
@@ -66,19 +59,8 @@ class CaptionsConfig:
             estimated.
         keep_rejects: also write the rejected draws with their reasons, `rejects/*.jsonl`.
         rows_per_shard: captions of one shard, the unit of work and of resuming.
-        seed: the run's seed; every draw follows from it.
-        temperature: of the sampling; 0 is greedy.
-        top_p: nucleus of the sampling, in (0, 1].
-        max_new_tokens: longest completion.
-        batch_size: prompts completed at once.
-        dtype: precision of a local model: auto (bfloat16 on a GPU, float32 elsewhere), bfloat16, float16, float32.
-        device_map: how a local model is spread over devices, e.g. `auto` for one that needs several GPUs.
-        base_url: address of the server of `openai:MODEL`, e.g. `http://localhost:8000/v1`.
     """
 
-    output_dir: str
-    concepts: str | None = None
-    language_model: str = "toy"
     num_captions: int = field(default=1000, metadata=COUNT)
     backgrounds: str | None = None
     examples: str | None = None
@@ -87,30 +69,15 @@ class CaptionsConfig:
     prompt_tokenizer: str | None = None
     keep_rejects: bool = False
     rows_per_shard: int = field(default=2048, metadata=COUNT)
-    seed: int = 0
-    temperature: float = 0.8
-    top_p: float = 0.9
-    max_new_tokens: int = 100
-    batch_size: int = 64
-    dtype: str = "auto"
-    device_map: str | None = None
-    base_url: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be used (`UserInputError`)."""
-        self.output_dir = str(self.output_dir)
-        for name in ("concepts", "backgrounds", "examples", "unsafe_words", "prompt_tokenizer"):
+        super().__post_init__()
+        for name in ("backgrounds", "examples", "unsafe_words", "prompt_tokenizer"):
             setattr(self, name, None if (value := getattr(self, name)) is None else str(value))
-        if self.concepts is None:
-            self.concepts = "toyworld" if self.language_model == "toy" else "synclr"
         check_integer("--num-captions", self.num_captions, minimum=1, example=1000)
         check_integer("--max-prompt-tokens", self.max_prompt_tokens, minimum=8, example=MAX_TOKENS)
         check_integer("--rows-per-shard", self.rows_per_shard, minimum=1, example=2048)
-        check_integer("--seed", self.seed, minimum=0, example=0)
-        check_number("--temperature", self.temperature, minimum=0, example=0.8)
-        check_number("--top-p", self.top_p, minimum=0, maximum=1, above_minimum=True, example=0.9)
-        check_integer("--max-new-tokens", self.max_new_tokens, minimum=1, example=100)
-        check_integer("--batch-size", self.batch_size, minimum=1, example=64)
 
 
 def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: Part | None = None) -> Path:
@@ -125,7 +92,7 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: 
         UserInputError: a setting, the concepts or the folder cannot be used, or the disk is full.
         KeyboardInterrupt: stopped by the user; the message says what is kept.
     """
-    back_end = find_language_model(config.language_model, _options(config))
+    writer = config.writer()
     bank = load_bank(str(config.concepts))
     for source, count in bank.dropped.items():
         names = "name is left out: it came" if count == 1 else "names are left out: they came"
@@ -139,7 +106,7 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: 
     unsafe = UnsafeWords() if config.unsafe_words is None else UnsafeWords.read(config.unsafe_words)
     maker = CaptionMaker(
         concepts=concepts,
-        writer=Writer(back_end, config.temperature, config.top_p, config.max_new_tokens),
+        writer=writer,
         pools=pools,
         filters=CaptionFilters(count_tokens, config.max_prompt_tokens, unsafe),
         seed=config.seed,
@@ -151,11 +118,10 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: 
         rows=config.num_captions,
         rows_per_shard=config.rows_per_shard,
         configuration={
-            **{name: value for name, value in asdict(config).items() if name not in _NOT_CONTENTS},
+            **config.contents(writer.back_end, _ELSEWHERE),
             "what --concepts and --backgrounds hold": _concepts_fingerprint(concepts),
             "what --examples holds": pools_fingerprint(pools),
             **({} if unsafe == UnsafeWords() else {"what --unsafe-words holds": _fingerprint(unsafe.listed())}),
-            **({"batch_size": config.batch_size} if back_end.batches_decide else {}),
         },
         remarks={"command": command_line("captions", config)},
         card=partial(_card_facts, config),
@@ -163,35 +129,11 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: 
         unit="caption",
     )
     schema = caption_features().arrow_schema
-    return write_run(
-        plan,
-        schema,
-        maker,
-        workers=workers,
-        default_workers=back_end.default_workers,
-        devices=back_end.devices,
-        part=part,
-    )
+    return write_run(plan, schema, maker, workers=workers, back_end=writer.back_end, part=part)
 
 
-_NOT_CONTENTS = (
-    "output_dir",
-    "num_captions",
-    "rows_per_shard",
-    "backgrounds",
-    "examples",
-    "unsafe_words",
-    "batch_size",
-    "device_map",
-    "base_url",
-)
-"""Settings that `run.json` keeps elsewhere (files by what they hold), or that do not decide what the captions say."""
-
-
-def _options(config: CaptionsConfig) -> LanguageModelOptions:
-    return LanguageModelOptions(
-        batch_size=config.batch_size, dtype=config.dtype, device_map=config.device_map, base_url=config.base_url
-    )
+_ELSEWHERE = ("num_captions", "backgrounds", "examples", "unsafe_words")
+"""Settings that `run.json` keeps elsewhere: a number of rows, and files by what they hold."""
 
 
 def _fingerprint(value: Any) -> str:

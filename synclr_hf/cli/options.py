@@ -64,7 +64,7 @@ def stage_options(
         UserInputError: an option that the stage does not have, or one without what it needs.
     """
     classes = [cls, ExecutorConfig] if executors else [cls]
-    told, helps = _documented(cls)
+    told, helps = documented(cls)
     parser = HfArgumentParser(classes, prog=f"synclr {stage}", description=told, epilog=epilog)
     parser.formatter_class = argparse.HelpFormatter
     counts = {field.name for field in fields(cls) if field.metadata == COUNT}  # type: ignore[arg-type]
@@ -107,11 +107,15 @@ def _make_and_publish(
     return folder
 
 
-def _documented(cls: type) -> tuple[str, dict[str, str]]:
-    """Return the first line of a docstring, and what it says of each attribute."""
-    first, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\nAttributes:\n")
-    entries = re.split(r"\n    (?=\w+: )", f"\n{rest}")[1:]
-    return first, {name: " ".join(text.split()) for name, _, text in (entry.partition(": ") for entry in entries)}
+def documented(cls: type) -> tuple[str, dict[str, str]]:
+    """Return the first line of the docstring of a dataclass, and what it and its bases say of each attribute."""
+    helps: dict[str, str] = {}
+    first = ""
+    for one in reversed(cls.__mro__[:-1]):
+        first, _, rest = inspect.cleandoc(one.__doc__ or "").partition("\n\nAttributes:\n")
+        entries = (entry.partition(": ") for entry in re.split(r"\n    (?=\w+: )", f"\n{rest}")[1:])
+        helps |= {name: " ".join(text.split()) for name, _, text in entries}
+    return first, helps
 
 
 def _target(options: argparse.Namespace) -> DatasetTarget | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from synclr_hf.data.back_ends import BackEnd
 from synclr_hf.data.cards import UNFINISHED, CardFacts, CardSections, dataset_card
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.runs import (
@@ -143,8 +144,7 @@ def write_run(
     *,
     inputs: Callable[[range], tuple[Row, ...]] | None = None,
     workers: int | None = None,
-    default_workers: int = 1,
-    devices: Sequence[str] = (),
+    back_end: BackEnd | None = None,
     part: Part | None = None,
 ) -> Path:
     """Make every shard that is not finished yet, and the card; a run that is complete is only checked.
@@ -157,9 +157,8 @@ def write_run(
         schema: columns of the rows, with the metadata of `datasets`.
         maker: makes the rows.
         inputs: gives the rows of the stage before for a range of rows; read when a process is free for them.
-        workers: number of processes; `None`: `default_workers`.
-        default_workers: what suits the maker's back end.
-        devices: CUDA devices that several processes share out; see `do_tasks`.
+        workers: number of processes; `None`: as many as suit the back end.
+        back_end: what the maker loads, which knows how many processes suit it and which devices they share out.
         part: what of the run to make; `None`: all of it.
 
     Returns:
@@ -170,7 +169,9 @@ def write_run(
             another run, or the same part, is at work there; or `FINISHING` finds that shards are missing.
         KeyboardInterrupt: with a message that says what is kept.
     """
-    count = _worker_count(default_workers if workers is None else workers, part)
+    suited = back_end.default_workers if back_end else 1
+    count = _worker_count(suited if workers is None else workers, part)
+    devices = back_end.devices if back_end else ()
     _check_shard_count(plan)
     finished = _Finished(part.shards(plan.num_shards) if part and part.tasks else range(plan.num_shards))
     try:

@@ -134,8 +134,7 @@ def write_images(config: ImagesConfig, *, workers: int | None = None, part: Part
         maker,
         inputs=caption_rows,
         workers=workers,
-        default_workers=back_end.default_workers,
-        devices=back_end.devices,
+        back_end=back_end,
         part=part,
     )
 

@@ -55,8 +55,6 @@ def test_captions_are_pushed_and_loaded_by_their_name(hub):
     [
         (("--push-to-hub", "birds"), "--push-to-hub 'birds' is no name for a repository"),
         (("--push-to-hub", NAME), "cannot be written: the token is missing or not valid; type hf auth login"),
-        (("--private",), "--private is for a data set that is published; type --push-to-hub ORG/NAME as well"),
-        (("--num-captions", "many"), "'many' is no whole number; write 1000, 10k or 1M"),
     ],
 )
 def test_what_cannot_be_pushed_is_said_before_anything_is_written(hub, options, said):
