@@ -17,7 +17,8 @@ NAME = "ada/bird-captions"
 
 def captions(hub, *options, token=None):
     """Type `synclr captions ...` for 40 toy captions in two shards."""
-    fixed = ("--num-captions", "40", "--rows-per-shard", "20")
+    (hub.folder / "unsafe.txt").write_text("knife\n")
+    fixed = ("--num-captions", "40", "--rows-per-shard", "20", "--unsafe-words", hub.folder / "unsafe.txt")
     return synclr("captions", *fixed, *options, env=hub.environment(token or hub.token), cwd=hub.folder)
 
 
@@ -32,6 +33,9 @@ def test_captions_are_pushed_and_loaded_by_their_name(hub):
     )
     assert told.split()[:4] == ["40", "True", "caption_id", "caption"]
     assert list((hub.folder / "outputs").iterdir()) == [hub.folder / "outputs" / "bird-captions"], "named like the set"
+
+    card = hub.files(NAME, "dataset")["README.md"].decode()
+    assert "--unsafe-words unsafe.txt" in card and str(hub.folder) not in card, "no path of this machine"
 
     before = len(hub.uploads())
     again = captions(hub, "--push-to-hub", NAME)
@@ -74,18 +78,7 @@ def test_a_repository_of_others_is_refused_before_anything_is_written(hub, api):
     api.upload_file(path_or_fileobj=b"mine", path_in_repo="notes.txt", repo_id=NAME, repo_type="dataset")
     done = captions(hub, "--push-to-hub", NAME)
     assert done.returncode == 2 and "holds other things (notes.txt); nothing was written" in done.stderr
-    done = captions(hub, "--push-to-hub", NAME, "--private", "--replace")
-    assert done.returncode == 2 and "is public already" in done.stderr
     assert not (hub.folder / "outputs").exists()
-
-
-def test_no_path_of_this_machine_is_published(hub):
-    (hub.folder / "mine").mkdir()
-    (hub.folder / "mine" / "unsafe.txt").write_text("knife\n")
-    done = captions(hub, "--unsafe-words", hub.folder / "mine" / "unsafe.txt", "--push-to-hub", NAME)
-    assert done.returncode == 0, done.stderr[-2000:]
-    card = hub.files(NAME, "dataset")["README.md"].decode()
-    assert "--unsafe-words unsafe.txt" in card and str(hub.folder) not in card
 
 
 def test_the_licence_that_a_model_of_the_hub_states_is_told(hub, api):
