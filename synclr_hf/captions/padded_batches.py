@@ -100,7 +100,6 @@ def _complete_batch(
                 **({name: cache} if cache is not None else {}),
                 generation_config=_shortened(config, made),
                 stopping_criteria=[_half_done(ids.device, ends)] if shrinks and len(rows) >= FEWEST_ROWS else None,
-                return_dict_in_generate=True,
             )
             ids, cache = result.sequences, getattr(result, name)
             for row, tokens in zip(rows, ids[:, mask.shape[1] :].tolist(), strict=True):
@@ -123,6 +122,7 @@ def _up_to_end(tokens: list[int], ends: set[int]) -> list[int]:
 def _shortened(config: GenerationConfig, made: int) -> GenerationConfig:
     shorter = deepcopy(config)
     shorter.max_new_tokens = config.max_new_tokens - made
+    shorter.return_dict_in_generate = True
     return shorter
 
 

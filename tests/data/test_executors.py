@@ -280,7 +280,8 @@ def test_what_goes_wrong_on_ray(tmp_path, local):
     told, errors = told_by_ray(tmp_path, "more")
     assert tree(Path(told["own"])) == local, "on a Ray that it starts and ends itself"
     assert told["killed"].startswith("1 of 2 parts failed on Ray, part 0 because: its process was killed, perhaps for")
-    assert "counting_rows.py" in told["bug"] and "RuntimeError: row 45 cannot be made" in told["bug"]
+    assert "part 0 because: of a bug, see its traceback above (RuntimeError); 5 of 6 shards" in told["bug"]
+    assert "counting_rows.py" in errors and "RuntimeError: row 45 cannot be made" in errors
     assert "no node of the Ray cluster has 1 CPU, 3 GPU and the memory of a task now; waiting" in errors
     kept = f"stopped; 0 of 6 shards are safe in '{tmp_path / 'large'}'; run the same command again to go on"
     assert told["large"] == kept, "it waits, as a cluster may grow, until the user stops it"
