@@ -29,6 +29,7 @@ COMMANDS = {
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 
 
 def usage() -> str:
@@ -68,6 +69,9 @@ def guarded(action: Callable[[], None]) -> int:
         told = str(error) or "interrupted; the same command goes on from the last finished shard or checkpoint"
         print(f"\nsynclr: {told}", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        return EXIT_BROKEN_PIPE
     except OSError as error:
         if error.filename is None and error.errno not in DISK_FULL:
             raise

@@ -1,6 +1,8 @@
 """Options of the stages that make data sets: what is read, and what is refused in one line."""
 
 import re
+import subprocess
+import sys
 from dataclasses import fields
 
 import pytest
@@ -45,3 +47,13 @@ def test_the_help_says_what_every_option_is(cls, capsys):
     helps = documented(cls)[1]
     assert helps.keys() == {field.name for field in fields(cls)}
     assert all(re.sub(r"\s", "", text[:60]) in re.sub(r"\s", "", told) for text in helps.values())
+
+
+def test_a_reader_who_has_seen_enough(environment):
+    """`synclr concepts imagenet1k | head -1` ends without a traceback."""
+    program = "import sys; from synclr_hf.cli.main import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", program, "concepts", "flowers", "--draws", "1k"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        process.stdout.close()
+        told = process.stderr.read().decode()
+    assert process.returncode == 141 and told == ""
