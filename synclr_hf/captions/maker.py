@@ -81,7 +81,7 @@ class CaptionMaker:
         """
         rows: dict[int, Row] = {}
         seen: set[str] = set()
-        drawn = 0
+        drawn, rejected = 0, ""
         pending = list(range(task.first_row, task.first_row + task.num_rows))
         with self.writer.metered(tally):
             for attempt in range(MAX_ATTEMPTS):
@@ -98,6 +98,7 @@ class CaptionMaker:
                         continue
                     reasons[reason] += 1
                     concepts[name] += 1
+                    rejected = caption
                     if self.keep_rejects:
                         tally.rejects.append({"reason": reason, "attempt": attempt, **self._row(slot, caption)})
                 left = [caption_id for caption_id in pending if caption_id not in rows]
@@ -111,10 +112,10 @@ class CaptionMaker:
                 if not rows and attempt == 1:
                     logger.warning("none of the first %d captions was kept: %s", drawn, _most(reasons))
                 if not rows and drawn >= HOPELESS_DRAWS:
-                    raise _give_up(self.writer.model.name, f"{drawn} draws", reasons, concepts)
+                    raise _give_up(self.writer.model.name, f"{drawn} draws", reasons, concepts, rejected)
             else:
                 draws = f"{MAX_ATTEMPTS} draws for each of {len(pending)} rows"
-                raise _give_up(self.writer.model.name, draws, reasons, concepts)
+                raise _give_up(self.writer.model.name, draws, reasons, concepts, rejected)
         yield from (rows[caption_id] for caption_id in sorted(rows))
 
     def _drawn(self, caption_ids: list[int], attempt: int, report: Report) -> Iterator[tuple[_Slot, str]]:
@@ -144,10 +145,11 @@ class CaptionMaker:
         }
 
 
-def _give_up(model: str, draws: str, reasons: Counter[str], concepts: Counter[str]) -> UserInputError:
+def _give_up(model: str, draws: str, reasons: Counter[str], concepts: Counter[str], rejected: str) -> UserInputError:
+    """Return the error of a shard that cannot be made; its rejects are lost with it, so one is shown."""
     return UserInputError(
         f"'{model}' wrote no caption that the filters keep in {draws}; last reasons: {_most(reasons)}; concepts: "
-        f"{_most(concepts)}; look at them with --keep-rejects, and type another --output-dir with another "
+        f"{_most(concepts)}; the last one: {rejected[:100]!r}; type another --output-dir with another "
         "--language-model or --concepts, or a higher --temperature if they are duplicates"
     )
 

@@ -178,7 +178,7 @@ def test_a_model_without_hope_is_given_up(tmp_path, other_models):
         write_captions(config(tmp_path / "captions", language_model="hopeless", concepts=birds(tmp_path, "owl\n")))
     assert str(caught.value).startswith(
         "'moody' wrote no caption that the filters keep in 128 draws; last reasons: empty (64); "
-        "concepts: owl (64); look at"
+        "concepts: owl (64); the last one: ''; type another --output-dir"
     )
 
 
