@@ -10,8 +10,9 @@ from PIL import Image
 
 from synclr_hf.data import shards
 from synclr_hf.data.cards import CardFacts
+from synclr_hf.data.plans import RunPlan
 from synclr_hf.data.schemas import image_features
-from synclr_hf.data.writing import RunPlan, write_run
+from synclr_hf.data.writing import write_run
 
 CONCEPTS = ("mug", "hat", "bell")
 

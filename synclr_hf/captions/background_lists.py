@@ -16,13 +16,14 @@ from synclr_hf.concepts.banks import load_concepts
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.data.cards import CardFacts, CardSections, code, model_terms, plain
 from synclr_hf.data.checks import COUNT, check_integer
+from synclr_hf.data.plans import RunPlan
 from synclr_hf.data.runs import Part
 from synclr_hf.data.schemas import background_features
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import Row, ShardTask
 from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import Report
-from synclr_hf.data.writing import RunPlan, command_line, write_run
+from synclr_hf.data.writing import command_line, write_run
 from synclr_hf.errors import UserInputError
 
 MAX_DRAWS = 20

@@ -16,13 +16,14 @@ from synclr_hf.captions.duplicates import Fates, find_duplicates
 from synclr_hf.captions.stage import CAPTION_COLUMNS_HOLD
 from synclr_hf.data.cards import CardFacts, code, model_terms
 from synclr_hf.data.checks import COUNT, check_integer, check_number
+from synclr_hf.data.plans import RunPlan
 from synclr_hf.data.reading import captions_fingerprint, read_captions
 from synclr_hf.data.runs import RUN_FILE, finished_shards, open_run_folder, read_record, shard_count
 from synclr_hf.data.schemas import CAPTION_COLUMNS, caption_features
 from synclr_hf.data.shards import DISK_FULL, ROWS_PER_GROUP, Row, ShardTask
 from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import Report, WorkerDied, usable_cores
-from synclr_hf.data.writing import RunPlan, command_line, write_run
+from synclr_hf.data.writing import command_line, write_run
 from synclr_hf.errors import UserInputError
 
 if TYPE_CHECKING:

@@ -24,9 +24,10 @@ from synclr_hf.concepts.banks import load_bank
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.data.cards import CardFacts, code, model_terms
 from synclr_hf.data.checks import COUNT, check_integer
+from synclr_hf.data.plans import RunPlan, ShardSink
 from synclr_hf.data.runs import Part
 from synclr_hf.data.schemas import caption_features
-from synclr_hf.data.writing import RunPlan, command_line, write_run
+from synclr_hf.data.writing import command_line, write_run
 
 logger = logging.getLogger(__name__)
 
@@ -80,13 +81,16 @@ class CaptionsConfig(WriterConfig):
         check_integer("--rows-per-shard", self.rows_per_shard, minimum=1, example=2048)
 
 
-def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: Part | None = None) -> Path:
+def write_captions(
+    config: CaptionsConfig, *, workers: int | None = None, part: Part | None = None, sink: ShardSink | None = None
+) -> Path:
     """Write the captions, or those that are missing, and return their folder.
 
     Args:
         config: what to write.
         workers: number of processes; `None`: one a usable core for the toy model, one a GPU for a local model.
         part: the part of a cluster run that is to be made; `None`: all of it, and the card.
+        sink: hears of every shard that is finished.
 
     Raises:
         UserInputError: a setting, the concepts or the folder cannot be used, or the disk is full.
@@ -129,7 +133,7 @@ def write_captions(config: CaptionsConfig, *, workers: int | None = None, part: 
         unit="caption",
     )
     schema = caption_features().arrow_schema
-    return write_run(plan, schema, maker, workers=workers, back_end=writer.back_end, part=part)
+    return write_run(plan, schema, maker, workers=workers, back_end=writer.back_end, part=part, sink=sink)
 
 
 _ELSEWHERE = ("num_captions", "backgrounds", "examples", "unsafe_words")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synclr_hf.cli.options import run_stage, stage_options
-from synclr_hf.images.stage import ImagesConfig, write_images
+from synclr_hf.images.config import ImagesConfig
+from synclr_hf.images.stage import write_images
 
 
 def main(arguments: Sequence[str]) -> None:

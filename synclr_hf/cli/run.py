@@ -22,7 +22,8 @@ from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.settings import settings_from
 from synclr_hf.data.workers import usable_cores
 from synclr_hf.errors import UserInputError
-from synclr_hf.images.stage import ImagesConfig, write_images
+from synclr_hf.images.config import ImagesConfig
+from synclr_hf.images.stage import write_images
 
 CLOCK_FILE = "measurements.json"
 HELD_OUT_WORDS = (

@@ -44,11 +44,14 @@ def caption_features() -> Features:
     return Features({name: Value("int64" if name in _INTEGERS else "string") for name in CAPTION_COLUMNS})
 
 
-def image_features() -> Features:
+def image_features(*, scores: bool = False) -> Features:
     """Return the columns of an image row: one caption with all its pictures, the positives of each other.
 
     `images` holds encoded bytes, `seeds` one seed a picture; `guidance_scale` is the w of
     w * conditional + (1 - w) * unconditional; `provenance` is JSON: what drew the pictures, and how.
+
+    Args:
+        scores: whether there is a column `scores` too: how well each picture shows the caption, one number a picture.
     """
     from datasets import Features, Image, List, Value
 
@@ -58,7 +61,8 @@ def image_features() -> Features:
         "seeds": List(Value("int64")),
         "guidance_scale": Value("float64"),
     }
-    return Features({name: special.get(name, Value("string")) for name in IMAGE_COLUMNS})
+    columns = {name: special.get(name, Value("string")) for name in IMAGE_COLUMNS}
+    return Features(columns | ({"scores": List(Value("float32"))} if scores else {}))
 
 
 def background_features() -> Features:

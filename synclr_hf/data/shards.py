@@ -41,12 +41,14 @@ class ShardTask:
         first_row: number of its first row in the whole run.
         num_rows: its number of rows, at least 1.
         inputs: the rows of the stage before that it is made from, if there is one.
+        kept: an earlier version of the shard, with fewer rows or less in them; see `kept_rows`.
     """
 
     index: int
     first_row: int
     num_rows: int
     inputs: tuple[Row, ...] = ()
+    kept: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class ShardNote:
         counts: how many draws were rejected, by reason.
         concepts: rejected draws by concept.
         cost: what it took; see `Tally`.
+        dropped: rows of its task for which nothing is written.
     """
 
     file: str
@@ -68,10 +71,11 @@ class ShardNote:
     counts: dict[str, int]
     concepts: dict[str, int] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
+    dropped: int = 0
 
     def tally(self) -> Tally:
         """Return the counts, to be added to those of other shards."""
-        return Tally(Counter(self.counts), Counter(self.concepts), Counter(self.cost))
+        return Tally(Counter(self.counts), Counter(self.concepts), Counter(self.cost), self.dropped)
 
 
 def shard_file(index: int) -> str:
@@ -109,7 +113,7 @@ def write_shard(folder: Path, index: int, rows: Iterable[Row], schema: pa.Schema
     try:
         num_rows = _write_parquet(temporary, rows, schema)
         told = (dict(sorted(counts.items())) for counts in (tally.counts, tally.concepts, tally.cost))
-        note = ShardNote(shard_file(index), num_rows, file_checksum(temporary), *told)
+        note = ShardNote(shard_file(index), num_rows, file_checksum(temporary), *told, tally.dropped)
         os.replace(temporary, target)
         _sync_folder(target.parent)
     except BaseException:
@@ -125,7 +129,9 @@ def read_note(folder: Path, index: int) -> ShardNote | None:
     try:
         fields = json.loads((folder / note_file(index)).read_text(encoding="utf-8"))
         told = (dict(fields.get(name, {})) for name in ("counts", "concepts", "cost"))
-        return ShardNote(str(fields["file"]), int(fields["rows"]), str(fields["sha256"]), *told)
+        return ShardNote(
+            str(fields["file"]), int(fields["rows"]), str(fields["sha256"]), *told, int(fields.get("dropped", 0))
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -139,7 +145,18 @@ def damage(folder: Path, note: ShardNote, num_rows: int) -> str | None:
         return "its file is missing"
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
-    return None if note.rows == num_rows else f"it has {note.rows} rows instead of {num_rows}"
+    told = note.rows + note.dropped
+    return None if told == num_rows else f"it has {told} rows instead of {num_rows}"
+
+
+def kept_rows(task: ShardTask) -> Iterator[Row]:
+    """Yield the rows of the earlier version of a shard in order, pictures as encoded bytes; none if there is none."""
+    import pyarrow.parquet as pq
+
+    if task.kept is not None:
+        with pq.ParquetFile(task.kept) as parquet:
+            for batch in parquet.iter_batches(ROWS_PER_GROUP):
+                yield from batch.to_pylist()
 
 
 def file_checksum(path: Path) -> str:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from synclr_hf.data.back_ends import BackEnd
-from synclr_hf.data.cards import UNFINISHED, CardFacts, CardSections, dataset_card
+from synclr_hf.data.cards import UNFINISHED, dataset_card
+from synclr_hf.data.plans import RowMaker, RunPlan, ShardSink
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.runs import (
     FINISHING,
@@ -21,7 +22,6 @@ from synclr_hf.data.runs import (
     noted_shards,
     open_run_folder,
     remove_part_leftovers,
-    shard_count,
 )
 from synclr_hf.data.shards import (
     DATA_FOLDER,
@@ -45,60 +45,6 @@ logger = logging.getLogger(__name__)
 
 MAX_SHARDS = 100_000
 """File names have five digits, so that their order is that of the rows."""
-
-
-class RowMaker(Protocol):
-    """Makes the rows of a shard from (configuration, seed, shard) and nothing else; it can be pickled."""
-
-    def load(self) -> None:
-        """Build the back end; called once a process, before the first shard."""
-        ...
-
-    def make(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[Row]:
-        """Yield the shard's rows in order, tally rejected draws and cost, and report units as they get done."""
-        ...
-
-
-Describe = Callable[[Sequence[Path], Tally], CardSections]
-
-
-@dataclass(frozen=True)
-class RunPlan:
-    """A run of one stage, before it starts.
-
-    Attributes:
-        folder: where it goes.
-        stage: name of the stage, which is also the subcommand of `synclr`.
-        rows: number of rows to make.
-        rows_per_shard: rows of every shard but the last.
-        configuration: what decides the contents; another one is refused in the same folder.
-        remarks: what else `run.json` tells, e.g. the command; free to differ when the run is taken up again.
-        card: gives what the dataset card says beside the numbers; asked when the card is written, since what a model
-            says of itself is known when it is there.
-        describe: looks at the shards of the finished run, in order, and at what they told, for more of the card.
-        unit: what the progress bar counts.
-        units_per_row: how many of them a row has.
-    """
-
-    folder: Path
-    stage: str
-    rows: int
-    rows_per_shard: int
-    configuration: dict[str, Any]
-    remarks: dict[str, Any]
-    card: Callable[[], CardFacts]
-    describe: Describe | None = None
-    unit: str = "row"
-    units_per_row: int = 1
-
-    @property
-    def num_shards(self) -> int:
-        """Number of shards of the whole run."""
-        return shard_count(self.rows, self.rows_per_shard)
-
-    def rows_of(self, index: int) -> int:
-        """Return the number of rows of shard `index`."""
-        return min(self.rows_per_shard, self.rows - index * self.rows_per_shard)
 
 
 @dataclass
@@ -126,9 +72,12 @@ class _Finished:
     shards: range
     notes: dict[int, ShardNote] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
+    hear: Callable[[int, ShardNote], None] | None = None
 
     def add(self, index: int, note: ShardNote) -> None:
         """Add up the counts and keep the rest: a run may have very many shards."""
+        if self.hear is not None:
+            self.hear(index, note)
         self.tally.add(note.tally())
         self.notes[index] = replace(note, counts={}, concepts={}, cost={})
 
@@ -146,6 +95,7 @@ def write_run(
     workers: int | None = None,
     back_end: BackEnd | None = None,
     part: Part | None = None,
+    sink: ShardSink | None = None,
 ) -> Path:
     """Make every shard that is not finished yet, and the card; a run that is complete is only checked.
 
@@ -160,6 +110,7 @@ def write_run(
         workers: number of processes; `None`: as many as suit the back end.
         back_end: what the maker loads, which knows how many processes suit it and which devices they share out.
         part: what of the run to make; `None`: all of it.
+        sink: hears of every shard that is finished.
 
     Returns:
         The run folder.
@@ -178,6 +129,9 @@ def write_run(
         with open_run_folder(plan.folder, _record(plan), part):
             for name in (DATA_FOLDER, NOTES_FOLDER):
                 (plan.folder / name).mkdir(exist_ok=True)
+            if sink is not None:
+                sink.opened(plan.folder)
+                finished.hear = sink.finished
             for index, note in _shards_there(plan, finished.shards, part):
                 finished.add(index, note)
             missing = finished.missing
@@ -300,7 +254,7 @@ def _write_card(plan: RunPlan, finished: _Finished, *, complete: bool) -> None:
             logger.warning("%s", notice)
     text = dataset_card(
         plan.card(),
-        rows=plan.rows,
+        rows=plan.rows - finished.tally.dropped,
         num_bytes=sum(file.stat().st_size for file in files),
         counts=finished.tally.counts,
         complete=complete,

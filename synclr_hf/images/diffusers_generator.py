@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from PIL.Image import Image, Resampling
+from PIL.Image import Image
 
 from synclr_hf.data.back_ends import device_and_dtype, fetch_model_card, model_cannot_be_loaded
 
@@ -26,26 +26,39 @@ class DiffusersGenerator:
 
     parallel_processes = False
     uses_device = True
+    takes = ("batch_size", "dtype", "scheduler", "adapter", "size_drawn", "safety_checker")
 
-    def __init__(self, model_id: str) -> None:
+    def __init__(
+        self,
+        model_id: str,
+        *,
+        batch_size: int | None = None,
+        dtype: str = "auto",
+        scheduler: str | None = None,
+        adapter: str | None = None,
+        size_drawn: int | None = None,
+        safety_checker: bool = True,
+    ) -> None:
         from diffusers import DiffusionPipeline
 
-        device, dtype = device_and_dtype()
+        device, chosen = device_and_dtype()
         try:
-            pipeline = DiffusionPipeline.from_pretrained(model_id, dtype=dtype)
+            pipeline = DiffusionPipeline.from_pretrained(model_id, dtype=chosen)
         except Exception as error:  # missing, damaged, gated, too large: the library has a kind for each
             raise model_cannot_be_loaded("image generator", model_id, "--image-generator", error) from error
         fetch_model_card(model_id)
         pipeline.set_progress_bar_config(disable=True)
         self._pipeline = pipeline.to(device)
-        scheduler = getattr(pipeline, "scheduler", None)
+        used = getattr(pipeline, "scheduler", None)
+        self._batch_size = batch_size or 32
         self.provenance: dict[str, Any] = {
             "generator": str(model_id),
             "revision": pipeline.config.get("_commit_hash") or None,
             "adapter": None,
-            "scheduler": type(scheduler).__name__ if scheduler is not None else None,
+            "scheduler": type(used).__name__ if used is not None else None,
             "size_drawn": None,
-            "dtype": str(dtype).removeprefix("torch."),
+            "dtype": str(chosen).removeprefix("torch."),
+            "device": str(device),
         }
 
     def generate(
@@ -56,24 +69,19 @@ class DiffusersGenerator:
         guidance_scale: float,
         num_inference_steps: int,
         size: int,
-    ) -> list[Image]:
-        """Return one picture a (prompt, seed) pair; see `ImageGenerator.generate`. Notes the size drawn."""
+    ) -> Iterator[Image]:
+        """Yield one picture a (prompt, seed) pair; see `ImageGenerator.generate`. Notes the size drawn."""
         import torch
 
-        pictures = self._pipeline(
-            prompt=list(prompts),
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-            guidance_scale=guidance_scale,
-            num_inference_steps=num_inference_steps,
-            output_type="pil",
-        ).images
-        self.provenance["size_drawn"] = pictures[0].width
-        return [_reduced(picture.convert("RGB"), size) for picture in pictures]
-
-
-def _reduced(picture: Image, size: int) -> Image:
-    """Return the picture as a square of `size` pixels: the middle is cut out if it is not square."""
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    box = (left, top, left + side, top + side)
-    return picture.resize((size, size), Resampling.LANCZOS, box=box)
+        for start in range(0, len(prompts), self._batch_size):
+            batch = slice(start, start + self._batch_size)
+            pictures = self._pipeline(
+                prompt=list(prompts[batch]),
+                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds[batch]],
+                guidance_scale=guidance_scale,
+                num_inference_steps=num_inference_steps,
+                output_type="pil",
+            ).images
+            self.provenance["size_drawn"] = pictures[0].width
+            for picture in pictures:
+                yield picture.convert("RGB")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,8 @@ class ToyImageGenerator:
         guidance_scale: float = 2.5,
         num_inference_steps: int = 1,
         size: int = 128,
-    ) -> list[Image]:
-        """Return one RGB picture of `size` x `size` pixels a (prompt, seed) pair, in order.
+    ) -> Iterator[Image]:
+        """Return one RGB picture of `size` x `size` pixels a (prompt, seed) pair, in order, drawn when asked for.
 
         Raises:
             UserInputError: a size outside 32..512, a caption that names no known thing, or not one seed a prompt.
@@ -47,7 +47,9 @@ class ToyImageGenerator:
         if len(prompts) != len(seeds):
             raise UserInputError(f"{len(prompts)} prompts came with {len(seeds)} seeds; give one seed a prompt")
         self.provenance["size_drawn"] = size
-        return [self.draw(prompt, seed, size, guidance_scale)[0] for prompt, seed in zip(prompts, seeds, strict=True)]
+        _check_size(size)
+        pairs = zip(prompts, seeds, strict=True)
+        return (self.draw(prompt, seed, size, guidance_scale)[0] for prompt, seed in pairs)
 
     def draw(self, caption: str, seed: int, size: int = 128, guidance_scale: float = 2.5) -> tuple[Image, DrawnScene]:
         """Return the picture of a caption and everything that was drawn, as `DrawnScene`."""

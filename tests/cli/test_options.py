@@ -12,7 +12,7 @@ from synclr_hf.captions.deduplication import DeduplicationConfig
 from synclr_hf.captions.stage import CaptionsConfig
 from synclr_hf.cli.options import documented, stage_options
 from synclr_hf.errors import UserInputError
-from synclr_hf.images.stage import ImagesConfig
+from synclr_hf.images.config import ImagesConfig
 
 
 def options(*typed, cls=CaptionsConfig, stage="captions"):

@@ -11,8 +11,9 @@ from random import Random
 import pyarrow as pa
 
 from synclr_hf.data.cards import CardFacts
+from synclr_hf.data.plans import RunPlan
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.data.writing import RunPlan, write_run
+from synclr_hf.data.writing import write_run
 
 SCHEMA = pa.schema([("number", pa.int64()), ("text", pa.string()), ("payload", pa.binary())])
 

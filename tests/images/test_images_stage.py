@@ -18,7 +18,8 @@ from synclr_hf.data.schemas import image_features
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.images import generators
-from synclr_hf.images.stage import ImagesConfig, write_images
+from synclr_hf.images.config import ImagesConfig
+from synclr_hf.images.stage import write_images
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,16 +63,18 @@ def test_any_picture_can_be_made_again_from_its_row(toy):
     row = read_images(toy)[21]
     provenance = json.loads(row["provenance"])
     assert row["seeds"] == [seed_for(0, "image", row["caption_id"], number) for number in range(4)]
-    assert (row["guidance_scale"], provenance["num_inference_steps"], provenance["jpeg_quality"]) == (2.5, 50, 95)
-    again = generators.create_image_generator("toy").generate(
-        [row["caption"]],
-        seeds=[row["seeds"][2]],
-        guidance_scale=row["guidance_scale"],
-        num_inference_steps=provenance["num_inference_steps"],
-        size=provenance["size"],
+    assert (row["guidance_scale"], provenance["num_inference_steps"], provenance["quality"]) == (2.5, 50, 95)
+    again = list(
+        generators.create_image_generator("toy").generate(
+            [row["caption"]],
+            seeds=[row["seeds"][2]],
+            guidance_scale=row["guidance_scale"],
+            num_inference_steps=provenance["num_inference_steps"],
+            size=provenance["size"],
+        )
     )
     file = io.BytesIO()
-    again[0].save(file, "JPEG", quality=provenance["jpeg_quality"])
+    again[0].save(file, provenance["format"], quality=provenance["quality"])
     assert file.getvalue() == row["images"][2]["bytes"]
 
 
@@ -97,7 +100,7 @@ def test_a_batch_size_may_change_while_a_run_is_taken_up_again(tmp_path, config,
 def test_killed_and_started_again_the_pictures_are_the_same(tmp_path, config, toy, workers, finished):
     settings = replace(config, output_dir=str(tmp_path / "images"))
     program = (
-        "from synclr_hf.images.stage import *\nif __name__ == '__main__':\n"
+        "from synclr_hf.images.stage import *\nfrom synclr_hf.images.config import *\nif __name__ == '__main__':\n"
         f"  write_images({settings!r}, workers={workers})"
     )
     (tmp_path / "program.py").write_text(program)
@@ -113,6 +116,7 @@ def test_killed_and_started_again_the_pictures_are_the_same(tmp_path, config, to
 def test_no_torch_for_the_toy_world(tmp_path):
     program = (
         "import sys; from synclr_hf.captions.stage import *; from synclr_hf.images.stage import *; "
+        "from synclr_hf.images.config import *; "
         f"captions = write_captions(CaptionsConfig({str(tmp_path / 'captions')!r}, num_captions=10)); "
         f"write_images(ImagesConfig({str(tmp_path / 'images')!r}, captions, size=32)); "
         "sys.exit('torch' in sys.modules)"
@@ -165,7 +169,7 @@ def test_one_picture_has_no_positive(config, count):
         ({"rows_per_shard": 0}, "--rows-per-shard 0 cannot be used"),
         ({"seed": True}, "--seed True cannot be used"),
         ({"batch_size": -4}, "--batch-size -4 cannot be used"),
-        ({"jpeg_quality": 101}, "--jpeg-quality 101 cannot be used; allowed: a whole number, 1 to 100"),
+        ({"image_quality": 101}, "--image-quality 101 cannot be used; allowed: a whole number, 1 to 100"),
     ],
 )
 def test_settings_that_cannot_be_used(config, settings, said):
@@ -186,7 +190,7 @@ class SmallPictures:
     provenance = {"generator": "small"}
 
     def generate(self, prompts, *, seeds, guidance_scale, num_inference_steps, size):
-        return [Image.new("RGB", (8, 8)) for _ in prompts]
+        yield from [Image.new("RGB", (8, 8)) for _ in prompts]
 
 
 def test_a_generator_that_breaks_its_promise_is_told(tmp_path, config, monkeypatch):

@@ -31,7 +31,7 @@ def digest(pictures):
 
 def test_pictures_have_the_size_and_mode_that_was_asked_for():
     for size in (32, 50, 64, 96, 160, 224, 512):
-        pictures = ToyImageGenerator().generate(captions()[::9], seeds=range(8), size=size, **SETTINGS)
+        pictures = list(ToyImageGenerator().generate(captions()[::9], seeds=range(8), size=size, **SETTINGS))
         assert {(picture.mode, picture.size) for picture in pictures} == {("RGB", (size, size))}
 
 
@@ -40,7 +40,9 @@ def test_the_same_caption_and_seed_give_the_same_picture_in_any_batch():
     together = ToyImageGenerator().generate(texts, seeds=range(len(texts)), size=64, **SETTINGS)
     backwards = ToyImageGenerator().generate(texts[::-1], seeds=range(len(texts))[::-1], size=64, **SETTINGS)
     alone = [ToyImageGenerator().draw(text, seed, 64)[0] for seed, text in enumerate(texts)]
-    assert [p.tobytes() for p in together] == [p.tobytes() for p in backwards[::-1]] == [p.tobytes() for p in alone]
+    assert (
+        [p.tobytes() for p in together] == [p.tobytes() for p in list(backwards)[::-1]] == [p.tobytes() for p in alone]
+    )
 
 
 def test_another_process_draws_the_same_bits_without_torch():
@@ -77,9 +79,9 @@ def test_high_guidance_keeps_nearer_to_the_prototype():
 def test_at_least_a_hundred_pictures_a_second():
     texts = captions(2)
     generator = ToyImageGenerator()
-    generator.generate(texts[:20], seeds=range(20), size=128, **SETTINGS)
+    list(generator.generate(texts[:20], seeds=range(20), size=128, **SETTINGS))
     start = time.process_time()
-    generator.generate(texts, seeds=range(len(texts)), size=128, **SETTINGS)
+    list(generator.generate(texts, seeds=range(len(texts)), size=128, **SETTINGS))
     assert len(texts) / (time.process_time() - start) > 100
 
 
