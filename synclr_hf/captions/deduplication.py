@@ -16,9 +16,10 @@ from synclr_hf.captions.duplicates import Fates, find_duplicates
 from synclr_hf.captions.stage import CAPTION_COLUMNS_HOLD
 from synclr_hf.data.cards import CardFacts, code, model_terms
 from synclr_hf.data.checks import COUNT, check_integer, check_number
+from synclr_hf.data.extension import RunSize
 from synclr_hf.data.plans import RunPlan
 from synclr_hf.data.reading import captions_fingerprint, read_captions
-from synclr_hf.data.runs import RUN_FILE, finished_shards, open_run_folder, read_record, shard_count
+from synclr_hf.data.runs import RUN_FILE, finished_shards, open_run_folder, read_record
 from synclr_hf.data.schemas import CAPTION_COLUMNS, caption_features
 from synclr_hf.data.shards import DISK_FULL, ROWS_PER_GROUP, Row, ShardTask
 from synclr_hf.data.tally import Tally
@@ -173,8 +174,8 @@ def _left_to_do(folder: Path, record: dict[str, Any], expected: dict[str, Any]) 
     """Tell whether the duplicates have to be known: not for a finished run, nor for one that will be refused."""
     if any(record.get(name) != expected[name] for name in _AGREEING):
         return False
-    rows, size = record["rows"], record["rows_per_shard"]
-    return sum(1 for _ in finished_shards(folder, rows, size)) < shard_count(rows, size)
+    size = RunSize.of(record)
+    return sum(1 for _ in finished_shards(folder, size)) < size.num_shards
 
 
 @contextmanager

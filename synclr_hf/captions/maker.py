@@ -14,7 +14,7 @@ from synclr_hf.captions.writer import Writer
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.concepts.mixture import ConceptMixture, ConceptPrompt
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.data.shards import Row, ShardTask
+from synclr_hf.data.shards import Row, ShardTask, kept_rows
 from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import Report
 from synclr_hf.errors import UserInputError
@@ -77,12 +77,13 @@ class CaptionMaker:
         """Yield the shard's rows in order of their slots.
 
         All slots are drawn once, then those that were rejected once more, and so on; so a duplicate is always found
-        in the same slot, whatever the batch size.
+        in the same slot, whatever the batch size. The rows of an earlier version of the shard stay.
         """
-        rows: dict[int, Row] = {}
-        seen: set[str] = set()
+        rows: dict[int, Row] = {row["caption_id"]: row for row in kept_rows(task)}
+        seen = {normalized(row["caption"]) for row in rows.values()}
+        kept = len(rows)
         drawn, rejected = 0, ""
-        pending = list(range(task.first_row, task.first_row + task.num_rows))
+        pending = [slot for slot in range(task.first_row, task.first_row + task.num_rows) if slot not in rows]
         with self.writer.metered(tally):
             for attempt in range(MAX_ATTEMPTS):
                 reasons: Counter[str] = Counter()
@@ -109,9 +110,9 @@ class CaptionMaker:
                 if not pending:
                     break
                 drawn += len(left)
-                if not rows and attempt == 1:
+                if len(rows) == kept and attempt == 1:
                     logger.warning("none of the first %d captions was kept: %s", drawn, _most(reasons))
-                if not rows and drawn >= HOPELESS_DRAWS:
+                if len(rows) == kept and drawn >= HOPELESS_DRAWS:
                     raise _give_up(self.writer.model.name, f"{drawn} draws", reasons, concepts, rejected)
             else:
                 draws = f"{MAX_ATTEMPTS} draws for each of {len(pending)} rows"

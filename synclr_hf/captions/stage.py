@@ -7,7 +7,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from synclr_hf.concepts.banks import load_bank
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.data.cards import CardFacts, code, model_terms
 from synclr_hf.data.checks import COUNT, check_integer
+from synclr_hf.data.extension import Growth
 from synclr_hf.data.plans import RunPlan, ShardSink
 from synclr_hf.data.runs import Part
 from synclr_hf.data.schemas import caption_features
@@ -60,6 +61,7 @@ class CaptionsConfig(WriterConfig):
             estimated.
         keep_rejects: also write the rejected draws with their reasons, `rejects/*.jsonl`.
         rows_per_shard: captions of one shard, the unit of work and of resuming.
+        extend: add to the captions in output_dir, up to num_captions.
     """
 
     num_captions: int = field(default=1000, metadata=COUNT)
@@ -70,6 +72,7 @@ class CaptionsConfig(WriterConfig):
     prompt_tokenizer: str | None = None
     keep_rejects: bool = False
     rows_per_shard: int = field(default=2048, metadata=COUNT)
+    extend: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be used (`UserInputError`)."""
@@ -96,6 +99,7 @@ def write_captions(
         UserInputError: a setting, the concepts or the folder cannot be used, or the disk is full.
         KeyboardInterrupt: stopped by the user; the message says what is kept.
     """
+    growth, config = Growth(config.extend), replace(config, extend=False)
     writer = config.writer()
     bank = load_bank(str(config.concepts))
     for source, count in bank.dropped.items():
@@ -131,13 +135,14 @@ def write_captions(
         card=partial(_card_facts, config),
         describe=partial(describe_captions, facts=_described(config, concepts)),
         unit="caption",
+        growth=growth,
     )
     schema = caption_features().arrow_schema
     return write_run(plan, schema, maker, workers=workers, back_end=writer.back_end, part=part, sink=sink)
 
 
-_ELSEWHERE = ("num_captions", "backgrounds", "examples", "unsafe_words")
-"""Settings that `run.json` keeps elsewhere: a number of rows, and files by what they hold."""
+_ELSEWHERE = ("num_captions", "backgrounds", "examples", "unsafe_words", "extend")
+"""Settings that `run.json` keeps elsewhere or not: a number of rows, files by what they hold, and how it is run."""
 
 
 def _fingerprint(value: Any) -> str:
@@ -184,7 +189,7 @@ def _card_facts(config: CaptionsConfig) -> CardFacts:
         columns=CAPTION_COLUMNS_HOLD,
         terms={"Captions": sentence},
         license=licence,
-        settings=asdict(config),
+        settings={name: value for name, value in asdict(config).items() if name != "extend"},
         command=command_line("captions", config),
         task_categories=("text-generation",),
     )

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from synclr_hf.data.checks import check_integer
+from synclr_hf.data.extension import RunSize
 from synclr_hf.data.jobs import forget_jobs, refuse_while_jobs_wait
-from synclr_hf.data.runs import FINISHING, OPENING, Part, noted_shards, read_record, shard_count
+from synclr_hf.data.runs import FINISHING, OPENING, Part, noted_shards, read_record
 from synclr_hf.errors import UserInputError, unknown_name
 
 EXECUTORS = {"local": (), "slurm": ("datatrove",), "ray": ("ray",)}
@@ -161,16 +162,16 @@ def execute(stage: Stage, executor: ExecutorConfig, folder: str | Path) -> str:
     _require(EXECUTORS[executor.executor], executor.executor)
     stage(part=OPENING)
     record = read_record(folder)
-    num_shards = shard_count(record["rows"], record["rows_per_shard"])
-    tasks = min(executor.tasks or 0, num_shards)
-    ranks = _ranks_with_missing_shards(folder, num_shards, tasks)
+    size = RunSize.of(record)
+    tasks = min(executor.tasks or 0, size.num_shards)
+    ranks = _ranks_with_missing_shards(folder, size, tasks)
     if not ranks:
         return _finished(stage, folder, FINISHING)
     parts = [executor.part(rank, tasks) for rank in ranks]
     if executor.executor == "ray":
         from synclr_hf.data.ray_tasks import run_with_ray
 
-        run_with_ray(partial(make_part, stage, os.getcwd()), parts, executor, folder, num_shards)
+        run_with_ray(partial(make_part, stage, os.getcwd()), parts, executor, folder, size.num_shards)
         return _finished(stage, folder, FINISHING)
     from synclr_hf.data.slurm import submit
 
@@ -200,9 +201,9 @@ def make_part(stage: Callable[..., Any], working_folder: str, part: Part) -> Non
     stage(part=part)
 
 
-def _ranks_with_missing_shards(folder: Path, num_shards: int, tasks: int) -> list[int]:
-    there = {index for index, _ in noted_shards(folder, num_shards)}
-    return sorted({index % tasks for index in range(num_shards) if index not in there})
+def _ranks_with_missing_shards(folder: Path, size: RunSize, tasks: int) -> list[int]:
+    there = {index for index, _ in noted_shards(folder, size)}
+    return sorted({index % tasks for index in range(size.num_shards) if index not in there})
 
 
 def _require(packages: Sequence[str], executor: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from synclr_hf.data.cards import CardFacts, CardSections
-from synclr_hf.data.runs import shard_count
+from synclr_hf.data.extension import Growth, RunSize
 from synclr_hf.data.shards import Row, ShardNote, ShardTask
 from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import Report
@@ -22,7 +22,11 @@ class RowMaker(Protocol):
         ...
 
     def make(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[Row]:
-        """Yield the shard's rows in order, tally rejected draws and cost, and report units as they get done."""
+        """Yield the shard's rows in order, tally rejected draws and cost, and report units as they get done.
+
+        What an earlier version of the shard has (`kept_rows`) is neither tallied nor reported again. The rows of the
+        task below `kept_num_rows` that it lacks were dropped and stay so.
+        """
         ...
 
 
@@ -57,6 +61,7 @@ class RunPlan:
         describe: looks at the shards of the finished run, in order, and at what they told, for more of the card.
         unit: what the progress bar counts.
         units_per_row: how many of them a row has.
+        growth: how the run may be extended; `None`: not at all.
     """
 
     folder: Path
@@ -69,12 +74,9 @@ class RunPlan:
     describe: Describe | None = None
     unit: str = "row"
     units_per_row: int = 1
+    growth: Growth | None = None
 
     @property
     def num_shards(self) -> int:
         """Number of shards of the whole run."""
-        return shard_count(self.rows, self.rows_per_shard)
-
-    def rows_of(self, index: int) -> int:
-        """Return the number of rows of shard `index`."""
-        return min(self.rows_per_shard, self.rows - index * self.rows_per_shard)
+        return RunSize(self.rows, self.rows_per_shard).num_shards

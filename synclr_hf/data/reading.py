@@ -8,9 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synclr_hf.data.runs import RUN_FILE, content_fingerprint, read_record, shard_count
+from synclr_hf.data.extension import RunSize
+from synclr_hf.data.runs import RUN_FILE, content_fingerprint, noted_shards, read_record
 from synclr_hf.data.schemas import CAPTION_COLUMNS, IMAGE_COLUMNS
-from synclr_hf.data.shards import DATA_FOLDER, DISK_FULL, read_note
+from synclr_hf.data.shards import DATA_FOLDER, DISK_FULL
 from synclr_hf.errors import UserInputError
 
 if TYPE_CHECKING:
@@ -171,12 +172,12 @@ def check_complete(folder: Path, stage: str) -> None:
         raise UserInputError(
             f"'{folder}' holds {record.get('stage')}, not {stage}; type the folder that synclr {stage} wrote"
         )
-    total = shard_count(record["rows"], record["rows_per_shard"])
-    notes = [read_note(folder, index) for index in range(total)]
-    done = sum(note is not None and (folder / note.file).is_file() for note in notes)
-    if done < total:
+    size = RunSize.of(record)
+    done = sum(1 for _ in noted_shards(folder, size))
+    if done < size.num_shards:
         raise UserInputError(
-            f"'{folder}' is not finished: {done} of {total} shards; finish it first: type {record.get('command')}"
+            f"'{folder}' is not finished: {done} of {size.num_shards} shards; "
+            f"finish it first: type {record.get('command')}"
         )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from synclr_hf.data.extension import EXTEND, Growth, Inputs, RunSize, differences, extended_record, refusal
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.shards import (
     DATA_FOLDER,
@@ -25,6 +26,7 @@ from synclr_hf.data.shards import (
     note_file,
     read_note,
     remove_temporary_files,
+    settle_shards,
     write_text,
 )
 from synclr_hf.errors import UserInputError
@@ -63,7 +65,13 @@ FINISHING = Part(1, 0)
 
 
 @contextmanager
-def open_run_folder(folder: Path, record: dict[str, Any], part: Part | None = None) -> Iterator[None]:
+def open_run_folder(
+    folder: Path,
+    record: dict[str, Any],
+    part: Part | None = None,
+    growth: Growth | None = None,
+    inputs: Inputs | None = None,
+) -> Iterator[None]:
     """Hold a run folder for writing: made if it is missing, locked, and known to belong to this very run.
 
     The whole run, `OPENING` and `FINISHING` are alone in the folder; members of one cluster run are there together.
@@ -73,9 +81,12 @@ def open_run_folder(folder: Path, record: dict[str, Any], part: Part | None = No
         part: what of the run is made; `None`: all of it. Members need a folder that `OPENING` has opened.
         record: what `run.json` shall say; `stage`, `rows`, `rows_per_shard` and `configuration` must agree with what
             an earlier run wrote there, the rest is for the reader.
+        growth: how the run may grow; if that is wanted, the record there is rewritten first. `None`: not at all.
+        inputs: gives rows of the set that the run is made from, to be compared with those that it was made from.
 
     Raises:
-        UserInputError: the folder holds something else, is made with another configuration, or another run writes it.
+        UserInputError: the folder holds something else, is made with another configuration, or another run writes it;
+            or it cannot be extended.
         OSError: it cannot be written.
     """
     if folder.exists() and not folder.is_dir():
@@ -83,6 +94,11 @@ def open_run_folder(folder: Path, record: dict[str, Any], part: Part | None = No
     if folder.exists():
         _refuse_foreign(folder)
     member = part is not None and part.tasks > 0
+    extends = growth is not None and growth.wanted and not member
+    if extends and not (folder / RUN_FILE).is_file():
+        raise UserInputError(
+            f"--output-dir {folder} holds no run that {EXTEND} could add to; type the folder of one, or leave it out"
+        )
     if not member:
         folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
@@ -91,14 +107,25 @@ def open_run_folder(folder: Path, record: dict[str, Any], part: Part | None = No
                 read_record(folder)
             _lock_part(folder, part, held)
             remove_part_leftovers(folder, part)
+            settle_shards(folder, lambda index: index % part.tasks == part.rank)
         else:
             _lock_whole(folder, held)
             remove_temporary_files(folder)
         if member or (folder / RUN_FILE).exists():
-            _refuse_other_configuration(folder, record)
+            before, now = read_record(folder), json.loads(json.dumps(record))
+            if not member:
+                settle_shards(folder)
+            if differences(before, now):
+                if not extends:
+                    raise refusal(folder, before, now, growth)
+                _write_record(folder, extended_record(folder, before, now, growth, inputs))
         else:
-            write_text(folder / RUN_FILE, json.dumps(record, indent=1, sort_keys=True) + "\n")
+            _write_record(folder, record)
         yield
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    write_text(folder / RUN_FILE, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
 def _lock_whole(folder: Path, held: ExitStack) -> None:
@@ -174,19 +201,19 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def finished_shards(
-    folder: Path, rows: int, rows_per_shard: int, shards: Iterable[int] | None = None
+    folder: Path, size: RunSize, shards: Iterable[int] | None = None
 ) -> Iterator[tuple[int, ShardNote]]:
     """Yield number and note of the shards that are finished and undamaged; a damaged one is named on standard error.
 
-    A shard without a note was never finished (the note is written last), so nothing is said about it.
+    A shard without a note was never finished (the note is written last), so nothing is said about it. Those that were
+    finished before the run was extended are among them; see `RunSize.is_to_grow`.
 
     Args:
         folder: the run folder.
-        rows: rows of the run.
-        rows_per_shard: rows of every shard but the last.
+        size: what the run shall be.
         shards: the ones to look at; `None`: all.
     """
-    shards = range(shard_count(rows, rows_per_shard)) if shards is None else shards
+    shards = range(size.num_shards) if shards is None else shards
     candidates = [index for index in shards if (folder / note_file(index)).exists()]
     if not candidates:
         return
@@ -194,7 +221,9 @@ def finished_shards(
         for index in candidates:
             note = read_note(folder, index)
             if note is not None:
-                problem = damage(folder, note, min(rows_per_shard, rows - index * rows_per_shard))
+                problem = damage(
+                    folder, note, note.rows_of_task if size.is_to_grow(index, note) else size.rows_of(index)
+                )
                 if problem is None:
                     yield index, note
                 else:
@@ -202,17 +231,12 @@ def finished_shards(
             bar.update()
 
 
-def noted_shards(folder: Path, num_shards: int) -> Iterator[tuple[int, ShardNote]]:
-    """Yield number and note of the shards that are there, without reading the shards: each member checked its own."""
-    for index in range(num_shards):
+def noted_shards(folder: Path, size: RunSize) -> Iterator[tuple[int, ShardNote]]:
+    """Yield number and note of the shards that are all there, without reading them: each member checked its own."""
+    for index in range(size.num_shards):
         note = read_note(folder, index)
-        if note is not None and (folder / note.file).is_file():
+        if note is not None and (folder / note.file).is_file() and not size.is_to_grow(index, note):
             yield index, note
-
-
-def shard_count(rows: int, rows_per_shard: int) -> int:
-    """Return the number of shards that `rows` rows need."""
-    return -(-rows // rows_per_shard)
 
 
 def content_fingerprint(folder: str | Path) -> str:
@@ -222,11 +246,12 @@ def content_fingerprint(folder: str | Path) -> str:
         UserInputError: the folder is not a run folder.
     """
     folder = Path(folder)
-    record = read_record(folder)
+    size = RunSize.of(read_record(folder))
     digest = hashlib.sha256()
-    for index in range(shard_count(record["rows"], record["rows_per_shard"])):
+    for index in range(size.num_shards):
         note = read_note(folder, index)
-        digest.update(f"{index} {note.sha256 if note else 'unfinished'}\n".encode())
+        told = note.sha256 if note and not size.is_to_grow(index, note) else "unfinished"
+        digest.update(f"{index} {told}\n".encode())
     return digest.hexdigest()[:32]
 
 
@@ -243,24 +268,3 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _is_empty_folder(path: Path) -> bool:
     return path.name in (DATA_FOLDER, NOTES_FOLDER) and path.is_dir() and not any(os.scandir(path))
-
-
-def _refuse_other_configuration(folder: Path, record: dict[str, Any]) -> None:
-    before, now = _flat(read_record(folder)), _flat(json.loads(json.dumps(record)))
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if names:
-        changes = ", ".join(f"{name} {_shown(before, name)} there, {_shown(now, name)} now" for name in sorted(names))
-        raise UserInputError(
-            f"--output-dir {folder} was made with another configuration: {changes}; "
-            f"type another --output-dir, or delete that folder"
-        )
-
-
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the entries that must agree."""
-    fixed = {name: record.get(name) for name in ("stage", "rows", "rows_per_shard")}
-    return {**fixed, **record["configuration"]}
-
-
-def _shown(entries: dict[str, Any], name: str) -> str:
-    return str(entries[name]) if name in entries else "(not set)"

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,8 @@ NOTES_FOLDER = "shards"
 REJECTS_FOLDER = "rejects"
 CARD_FOLDER = "card"
 TEMPORARY_SUFFIX = ".tmp"
+COMING_SUFFIX = ".next"
+"""Ends the hidden name of what waits until its shard is there."""
 ROWS_PER_GROUP = 256
 """Rows of a parquet row group; they are the only ones held in memory while a shard is written."""
 
@@ -42,6 +44,7 @@ class ShardTask:
         num_rows: its number of rows, at least 1.
         inputs: the rows of the stage before that it is made from, if there is one.
         kept: an earlier version of the shard, with fewer rows or less in them; see `kept_rows`.
+        kept_num_rows: the number of rows that it was made for; those that it lacks of them were dropped, and stay so.
     """
 
     index: int
@@ -49,6 +52,7 @@ class ShardTask:
     num_rows: int
     inputs: tuple[Row, ...] = ()
     kept: Path | None = None
+    kept_num_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class ShardNote:
         concepts: rejected draws by concept.
         cost: what it took; see `Tally`.
         dropped: rows of its task for which nothing is written.
+        units_per_row: what each row has of the unit that the stage counts, e.g. pictures; `None` in notes of earlier
+            versions of this package.
     """
 
     file: str
@@ -72,6 +78,12 @@ class ShardNote:
     concepts: dict[str, int] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
     dropped: int = 0
+    units_per_row: int | None = None
+
+    @property
+    def rows_of_task(self) -> int:
+        """Number of rows that it was made for, the dropped ones included."""
+        return self.rows + self.dropped
 
     def tally(self) -> Tally:
         """Return the counts, to be added to those of other shards."""
@@ -93,47 +105,108 @@ def rejects_file(index: int) -> str:
     return f"{REJECTS_FOLDER}/{index:05d}.jsonl"
 
 
-def write_shard(folder: Path, index: int, rows: Iterable[Row], schema: pa.Schema, tally: Tally) -> ShardNote:
-    """Write one shard and then its note; a crash at any moment leaves both, the shard alone, or neither.
+def write_shard(
+    folder: Path, task: ShardTask, rows: Iterable[Row], schema: pa.Schema, tally: Tally, units_per_row: int = 1
+) -> ShardNote:
+    """Write one shard with its note; after a crash at any moment `settle_shards` makes it the old one or the new one.
 
     The same rows give the same bytes (on one version of pyarrow).
 
     Args:
         folder: the run folder.
-        index: number of the shard.
+        task: what is made; what an earlier version of the shard told is added to what this one tells.
         rows: its rows; taken one row group at a time.
         schema: the columns, with the metadata of `datasets`.
         tally: filled by whoever makes the rows; read once they are all written. Rejects go to a file of their own.
+        units_per_row: what each row has of the unit that the stage counts.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written; the temporary file is removed.
     """
-    target = folder / shard_file(index)
+    target = folder / shard_file(task.index)
     temporary = _temporary(target)
+    earlier = read_note(folder, task.index) if task.kept else None
     try:
         num_rows = _write_parquet(temporary, rows, schema)
-        told = (dict(sorted(counts.items())) for counts in (tally.counts, tally.concepts, tally.cost))
-        note = ShardNote(shard_file(index), num_rows, file_checksum(temporary), *told, tally.dropped)
+        told = earlier.tally() if earlier else Tally()
+        told.add(tally)
+        counts = (dict(sorted(counts.items())) for counts in (told.counts, told.concepts, told.cost))
+        dropped = task.num_rows - num_rows if earlier else tally.dropped
+        note = ShardNote(
+            shard_file(task.index), num_rows, file_checksum(temporary), *counts, dropped, units_per_row=units_per_row
+        )
+        _write_rejects(folder, task.index, tally.rejects, keep=earlier is not None)
+        write_text(_coming(folder / note_file(task.index)), json.dumps(asdict(note), indent=1) + "\n")
         os.replace(temporary, target)
-        _sync_folder(target.parent)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        for path in (temporary, _coming(folder / note_file(task.index)), _coming(folder / rejects_file(task.index))):
+            path.unlink(missing_ok=True)
         raise
-    _write_rejects(folder / rejects_file(index), tally.rejects)
-    write_text(folder / note_file(index), json.dumps(asdict(note), indent=1) + "\n")
+    _sync_folder(target.parent)
+    _adopt(folder, task.index)
     return note
 
 
 def read_note(folder: Path, index: int) -> ShardNote | None:
     """Return the note of shard `index`, or `None` if it is missing or unreadable."""
+    return _read_note(folder / note_file(index))
+
+
+def _read_note(path: Path) -> ShardNote | None:
     try:
-        fields = json.loads((folder / note_file(index)).read_text(encoding="utf-8"))
+        fields = json.loads(path.read_text(encoding="utf-8"))
         told = (dict(fields.get(name, {})) for name in ("counts", "concepts", "cost"))
+        units = fields.get("units_per_row")
         return ShardNote(
-            str(fields["file"]), int(fields["rows"]), str(fields["sha256"]), *told, int(fields.get("dropped", 0))
+            str(fields["file"]),
+            int(fields["rows"]),
+            str(fields["sha256"]),
+            *told,
+            int(fields.get("dropped", 0)),
+            None if units is None else int(units),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def settle_shards(folder: Path, is_ours: Callable[[int], bool] = lambda index: True) -> None:
+    """Give shards that a killed run replaced the notes that it could not put beside them any more.
+
+    A note waits under another name while its shard is replaced; it is adopted if the shard has its checksum, and
+    removed if the shard is still the old one.
+
+    Args:
+        folder: the run folder.
+        is_ours: tells by its number whether a shard may be looked at.
+    """
+    for index, path in _waiting(folder / NOTES_FOLDER):
+        if is_ours(index):
+            note = _read_note(path)
+            if note is not None and damage(folder, note, note.rows_of_task) is None:
+                _adopt(folder, index)
+            else:
+                path.unlink(missing_ok=True)
+    for index, path in _waiting(folder / REJECTS_FOLDER):
+        if is_ours(index):
+            path.unlink(missing_ok=True)
+
+
+def _waiting(place: Path) -> list[tuple[int, Path]]:
+    return [(int(path.name[1:6]), path) for path in place.glob(f".{'[0-9]' * 5}.*{COMING_SUFFIX}")]
+
+
+def _adopt(folder: Path, index: int) -> None:
+    """Put what waits for a shard beside it, the note last."""
+    rejects, note = folder / rejects_file(index), folder / note_file(index)
+    if _coming(rejects).exists():
+        os.replace(_coming(rejects), rejects)
+    os.replace(_coming(note), note)
+    _sync_folder(note.parent)
+
+
+def _coming(path: Path) -> Path:
+    """Return the name under which a file waits until its shard is there."""
+    return path.with_name(f".{path.name}{COMING_SUFFIX}")
 
 
 def damage(folder: Path, note: ShardNote, num_rows: int) -> str | None:
@@ -145,7 +218,7 @@ def damage(folder: Path, note: ShardNote, num_rows: int) -> str | None:
         return "its file is missing"
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
-    told = note.rows + note.dropped
+    told = note.rows_of_task
     return None if told == num_rows else f"it has {told} rows instead of {num_rows}"
 
 
@@ -192,13 +265,16 @@ def remove_temporary_files(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _write_rejects(path: Path, rejects: list[dict[str, Any]]) -> None:
-    """Write them, or remove those of an earlier attempt at the same shard."""
-    if not rejects:
+def _write_rejects(folder: Path, index: int, rejects: list[dict[str, Any]], keep: bool) -> None:
+    """Write them for the shard that comes; `keep` those of the earlier version, else remove any that are there."""
+    path = folder / rejects_file(index)
+    if not keep:
         path.unlink(missing_ok=True)
-        return
-    path.parent.mkdir(exist_ok=True)
-    write_text(path, "".join(json.dumps(reject, ensure_ascii=False, sort_keys=True) + "\n" for reject in rejects))
+    if rejects:
+        path.parent.mkdir(exist_ok=True)
+        earlier = path.read_text(encoding="utf-8") if path.exists() else ""
+        lines = (json.dumps(reject, ensure_ascii=False, sort_keys=True) + "\n" for reject in rejects)
+        write_text(_coming(path), earlier + "".join(lines))
 
 
 def _write_parquet(path: Path, rows: Iterable[Row], schema: pa.Schema) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from synclr_hf.data.back_ends import BackEnd
 from synclr_hf.data.cards import UNFINISHED, dataset_card
+from synclr_hf.data.extension import RunSize
 from synclr_hf.data.plans import RowMaker, RunPlan, ShardSink
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.runs import (
@@ -21,6 +22,7 @@ from synclr_hf.data.runs import (
     finished_shards,
     noted_shards,
     open_run_folder,
+    read_record,
     remove_part_leftovers,
 )
 from synclr_hf.data.shards import (
@@ -31,6 +33,7 @@ from synclr_hf.data.shards import (
     ShardNote,
     ShardTask,
     remove_temporary_files,
+    shard_file,
     write_shard,
     write_text,
 )
@@ -54,6 +57,7 @@ class _ShardWork:
     folder: Path
     schema: pa.Schema
     maker: RowMaker
+    units_per_row: int
 
     def load(self) -> None:
         with _not_the_folder():
@@ -62,20 +66,37 @@ class _ShardWork:
     def do(self, task: ShardTask, report: Report) -> tuple[int, ShardNote]:
         tally = Tally()
         rows = _guarded(self.maker.make(task, tally, report))
-        return task.index, write_shard(self.folder, task.index, rows, self.schema, tally)
+        return task.index, write_shard(self.folder, task, rows, self.schema, tally, self.units_per_row)
 
 
 @dataclass
 class _Finished:
-    """What is finished of the shards that a call is about."""
+    """What is finished of the shards that a call is about.
+
+    Attributes:
+        shards: numbers of these shards.
+        size: what the run shall be.
+        notes: those of the shards that are all there.
+        kept: number of a shard that is to grow -> the number of rows that it was made for.
+        kept_units: what such shards have of the unit that the stage counts.
+        tally: what the shards of `notes` told, added up.
+        hear: is told of every shard that is all there.
+    """
 
     shards: range
+    size: RunSize
     notes: dict[int, ShardNote] = field(default_factory=dict)
+    kept: dict[int, int] = field(default_factory=dict)
+    kept_units: int = 0
     tally: Tally = field(default_factory=Tally)
     hear: Callable[[int, ShardNote], None] | None = None
 
     def add(self, index: int, note: ShardNote) -> None:
         """Add up the counts and keep the rest: a run may have very many shards."""
+        if self.size.is_to_grow(index, note):
+            self.kept[index] = note.rows_of_task
+            self.kept_units += note.rows_of_task * self.size.units_of(note)
+            return
         if self.hear is not None:
             self.hear(index, note)
         self.tally.add(note.tally())
@@ -124,15 +145,17 @@ def write_run(
     count = _worker_count(suited if workers is None else workers, part)
     devices = back_end.devices if back_end else ()
     _check_shard_count(plan)
-    finished = _Finished(part.shards(plan.num_shards) if part and part.tasks else range(plan.num_shards))
+    shards = part.shards(plan.num_shards) if part and part.tasks else range(plan.num_shards)
+    finished = _Finished(shards, RunSize(plan.rows, plan.rows_per_shard))
     try:
-        with open_run_folder(plan.folder, _record(plan), part):
+        with open_run_folder(plan.folder, _record(plan), part, plan.growth, inputs):
+            finished.size = RunSize.of(read_record(plan.folder))
             for name in (DATA_FOLDER, NOTES_FOLDER):
                 (plan.folder / name).mkdir(exist_ok=True)
             if sink is not None:
                 sink.opened(plan.folder)
                 finished.hear = sink.finished
-            for index, note in _shards_there(plan, finished.shards, part):
+            for index, note in _shards_there(plan.folder, finished, part):
                 finished.add(index, note)
             missing = finished.missing
             if missing and part == FINISHING:
@@ -140,7 +163,7 @@ def write_run(
             if missing and part in (None, OPENING):
                 _write_card(plan, finished, complete=False)
             if missing and part != OPENING:
-                work = _ShardWork(plan.folder, schema, maker)
+                work = _ShardWork(plan.folder, schema, maker, plan.units_per_row)
                 try:
                     _make_shards(plan, work, missing, finished, inputs, min(count, len(missing)), devices)
                 finally:
@@ -194,6 +217,7 @@ def _record(plan: RunPlan) -> dict[str, Any]:
         "stage": plan.stage,
         "rows": plan.rows,
         "rows_per_shard": plan.rows_per_shard,
+        "units_per_row": plan.units_per_row,
         "configuration": plan.configuration,
         **plan.remarks,
     }
@@ -214,11 +238,11 @@ def _check_shard_count(plan: RunPlan) -> None:
         )
 
 
-def _shards_there(plan: RunPlan, shards: range, part: Part | None) -> Iterator[tuple[int, ShardNote]]:
+def _shards_there(folder: Path, finished: _Finished, part: Part | None) -> Iterator[tuple[int, ShardNote]]:
     """Yield what is finished; it is checked by who would make it again."""
     if part in (OPENING, FINISHING):
-        return noted_shards(plan.folder, plan.num_shards)
-    return finished_shards(plan.folder, plan.rows, plan.rows_per_shard, shards)
+        return noted_shards(folder, finished.size)
+    return finished_shards(folder, finished.size, finished.shards)
 
 
 def _make_shards(
@@ -230,13 +254,17 @@ def _make_shards(
     workers: int,
     devices: Sequence[str],
 ) -> None:
+    size = finished.size
+
     def tasks() -> Iterator[ShardTask]:
         for index in missing:
-            first, count = index * plan.rows_per_shard, plan.rows_of(index)
-            yield ShardTask(index, first, count, inputs(range(first, first + count)) if inputs else ())
+            first, count = index * size.rows_per_shard, size.rows_of(index)
+            kept = plan.folder / shard_file(index) if index in finished.kept else None
+            rows = inputs(range(first, first + count)) if inputs else ()
+            yield ShardTask(index, first, count, rows, kept, finished.kept.get(index, 0))
 
-    done = sum(plan.rows_of(index) for index in finished.notes) * plan.units_per_row
-    total = sum(plan.rows_of(index) for index in finished.shards) * plan.units_per_row
+    done = sum(size.rows_of(index) for index in finished.notes) * size.units_per_row + finished.kept_units
+    total = sum(size.rows_of(index) for index in finished.shards) * size.units_per_row
     with Progress(plan.stage, total=total, unit=plan.unit, initial=done) as bar:
         with closing(do_tasks(work, tasks(), bar.update, workers, devices)) as results:
             for index, note in results:

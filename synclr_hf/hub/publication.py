@@ -17,6 +17,7 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from synclr_hf.data.extension import first_state
 from synclr_hf.data.reading import check_complete
 from synclr_hf.data.runs import RUN_FILE, read_record
 from synclr_hf.data.shards import CARD_FOLDER, DATA_FOLDER
@@ -187,7 +188,7 @@ def dataset_repository(
     check_complete(folder, stage)
     record = read_record(folder)
     roots = [*(roots or _local_roots(folder)), *_paths_of(record)]
-    mark = _mark({name: record[name] for name in ("stage", "rows", "configuration")})
+    mark = _mark(first_state(record))  # an extended run is the same run
     files: dict[str, Path | bytes] = {f"{DATA_FOLDER}/{path.name}": path for path in _shards(folder)}
     card = (folder / "README.md").read_text(encoding="utf-8").replace("PATH_OR_HUB_ID", repo_id)
     files |= {f"{CARD_FOLDER}/{path.name}": path for path in sorted((folder / CARD_FOLDER).glob("*.png"))}

@@ -38,6 +38,7 @@ class ImagesConfig:
         batch_size: pictures drawn at once. Default: as many as suit the device.
         image_format: jpeg or webp.
         image_quality: of the stored pictures, 1 to 100.
+        extend: add to the pictures in output_dir: those of captions that were added, or more of each caption.
     """
 
     output_dir: str
@@ -58,6 +59,7 @@ class ImagesConfig:
     batch_size: int | None = None
     image_format: str = "jpeg"
     image_quality: int = 95
+    extend: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be used (`UserInputError`)."""

@@ -13,7 +13,7 @@ from PIL.Image import Image, Resampling
 
 from synclr_hf.data.back_ends import BackEnd
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.data.shards import Row, ShardTask
+from synclr_hf.data.shards import Row, ShardTask, kept_rows
 from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import Report
 from synclr_hf.images.config import ImagesConfig
@@ -39,21 +39,28 @@ class ImageMaker:
 
     def make(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[Row]:
         """Yield one row a caption, in order; nothing is rejected."""
-        pictures = self._encoded_pictures(task.inputs, report)
-        for row in task.inputs:
-            images = list(islice(pictures, self.config.images_per_caption))
+        kept = {row["caption_id"]: row for row in kept_rows(task)}
+        wanted = [
+            (row, self._seeds(row)[len(kept[row["caption_id"]]["seeds"]) if row["caption_id"] in kept else 0 :])
+            for number, row in enumerate(task.inputs)
+            if row["caption_id"] in kept or number >= task.kept_num_rows
+        ]
+        tally.dropped += task.num_rows - len(wanted)
+        pictures = self._encoded_pictures(wanted, report)
+        for row, seeds in wanted:
+            before = kept.get(row["caption_id"], {"images": [], "seeds": []})
             yield {
                 **row,
-                "images": images,
-                "seeds": self._seeds(row),
+                "images": [*before["images"], *islice(pictures, len(seeds))],
+                "seeds": [*before["seeds"], *seeds],
                 "guidance_scale": float(self.config.guidance_scale),
                 "provenance": json.dumps(self._provenance(), sort_keys=True),
             }
 
-    def _encoded_pictures(self, rows: tuple[Row, ...], report: Report) -> Iterator[dict[str, Any]]:
+    def _encoded_pictures(self, rows: list[tuple[Row, list[int]]], report: Report) -> Iterator[dict[str, Any]]:
         """Draw the pictures of all rows in batches, and yield them one by one."""
         assert self._generator is not None
-        pairs = [(row["caption"], seed) for row in rows for seed in self._seeds(row)]
+        pairs = [(row["caption"], seed) for row, seeds in rows for seed in seeds]
         pictures = self._generator.generate(
             [caption for caption, _ in pairs],
             seeds=[seed for _, seed in pairs],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 from synclr_hf.data.cards import CardFacts, code, model_terms
+from synclr_hf.data.extension import Growth
 from synclr_hf.data.plans import RunPlan, ShardSink
 from synclr_hf.data.reading import captions_fingerprint, read_captions
 from synclr_hf.data.runs import RUN_FILE, Part, read_record
@@ -45,7 +46,8 @@ def write_images(
         UserInputError: a setting, the captions or the folder cannot be used, or the disk is full.
         KeyboardInterrupt: stopped by the user; the message says what is kept.
     """
-    config = config.resolved()
+    growth = Growth(config.extend, (_PER_CAPTION,), _FINGERPRINT, ("caption_id", "caption"))
+    config = replace(config.resolved(), extend=False)
     back_end = find_image_generator(config.image_generator, config.options())
     captions = read_captions(config.captions).select_columns(list(_COPIED))
     contents = {name: value for name, value in asdict(config).items() if name not in _NOT_CONTENTS}
@@ -54,11 +56,12 @@ def write_images(
         stage="images",
         rows=len(captions),
         rows_per_shard=config.rows_per_shard,
-        configuration={**contents, "captions_fingerprint": captions_fingerprint(config.captions, captions)},
+        configuration={**contents, _FINGERPRINT: captions_fingerprint(config.captions, captions)},
         remarks={"command": command_line("images", config), "captions": config.captions},
         card=partial(_card_facts, config),
         unit="picture",
         units_per_row=config.images_per_caption,
+        growth=growth,
     )
 
     def caption_rows(rows: range) -> tuple[Row, ...]:
@@ -81,7 +84,8 @@ def write_images(
     )
 
 
-_NOT_CONTENTS = ("output_dir", "captions", "rows_per_shard", "batch_size")
+_FINGERPRINT, _PER_CAPTION = "captions_fingerprint", "images_per_caption"
+_NOT_CONTENTS = ("output_dir", "captions", "rows_per_shard", "batch_size", "extend")
 """Settings that `run.json` keeps elsewhere, or that do not decide what the pictures show."""
 
 
@@ -98,7 +102,7 @@ def _card_facts(config: ImagesConfig) -> CardFacts:
         columns=_COLUMNS,
         terms={"Pictures": sentence, "Captions": caption_sentence},
         license=licence if licence == caption_licence else "unknown",
-        settings=asdict(config),
+        settings={name: value for name, value in asdict(config).items() if name != "extend"},
         command=command_line("images", config),
         task_categories=("image-feature-extraction",),
     )

@@ -130,7 +130,7 @@ def test_changed_captions_are_refused(tmp_path, config, captions):
     other = write_captions(CaptionsConfig(tmp_path / "captions", num_captions=40, seed=1), workers=1)
     with pytest.raises(UserInputError, match=r"another configuration: captions_fingerprint \w+ there, \w+ now; type"):
         write_images(replace(settings, captions=str(other)), workers=1)
-    with pytest.raises(UserInputError, match="images_per_caption 2 there, 3 now; type another --output-dir"):
+    with pytest.raises(UserInputError, match="images_per_caption 2 there, 3 now; type --extend to add"):
         write_images(replace(settings, images_per_caption=3), workers=1)
 
 
