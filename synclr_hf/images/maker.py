@@ -49,6 +49,9 @@ class ImageMaker:
         pictures = self._encoded_pictures(wanted, report)
         for row, seeds in wanted:
             before = kept.get(row["caption_id"], {"images": [], "seeds": []})
+            if not seeds:  # the generator may not have drawn yet, and its provenance is not complete
+                yield before
+                continue
             yield {
                 **row,
                 "images": [*before["images"], *islice(pictures, len(seeds))],
