@@ -50,7 +50,7 @@ class ImageMaker:
         """
         assert self._generator is not None
         start = time.perf_counter()
-        # a back end that draws on every core has none left for threads; on one core they made it a tenth slower
+        # a back end that draws on every core leaves none to threads, and one that waits for a device leaves all
         threads = 0 if self.back_end.parallel_processes else ENCODING_THREADS
         drawing = Drawing(self.config, self._generator, threads, tally, report)
         earlier = {row["caption_id"]: row for row in kept_rows(task)}
