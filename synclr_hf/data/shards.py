@@ -42,6 +42,7 @@ class ShardTask:
         num_rows: its number of rows, at least 1.
         inputs: the rows of the stage before that it is made from, if there is one.
         kept: an earlier version of the shard, with fewer rows or less in them; see `kept_rows`.
+        kept_num_rows: the number of rows that it was made for; those that it lacks of them were dropped, and stay so.
     """
 
     index: int
@@ -49,6 +50,7 @@ class ShardTask:
     num_rows: int
     inputs: tuple[Row, ...] = ()
     kept: Path | None = None
+    kept_num_rows: int = 0
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ class ImageMaker:
     def make(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[Row]:
         """Yield one row a caption, in order; a row goes if its caption is empty or nothing can be shown of it.
 
+        Rows of an earlier version of the shard keep their pictures, and get those that they lack.
+
         Raises:
             UserInputError: the model draws nothing that can be kept.
         """
@@ -53,33 +55,43 @@ class ImageMaker:
         # a back end that draws on every core leaves none to threads, and one that waits for a device leaves all
         threads = 0 if self.back_end.parallel_processes else ENCODING_THREADS
         drawing = Drawing(self.config, self._generator, threads, tally, report)
-        earlier = {row["caption_id"]: row for row in kept_rows(task)}
-        for first in range(0, len(task.inputs), ROWS_PER_GROUP):  # the writer holds as many in memory
-            drafts = list(self._drafts(task.inputs[first : first + ROWS_PER_GROUP], earlier, tally, report))
+        made = 0
+        for drafts in self._blocks(task, tally, report):
             drawing.draw(drafts)
             whole = [draft for draft in drafts if draft.lost is None]
+            made += len(whole)
             tally.dropped += len(drafts) - len(whole)
             tally.counts.update(f"dropped_{draft.lost}" for draft in drafts if draft.lost is not None)
             tally.counts.update(f"kept_{reason}" for draft in whole for reason in draft.forced)
             yield from self._rows(whole)
-        if tally.dropped == len(task.inputs) and (task.index == 0 or tally.cost["pictures"] >= HOPELESS_DRAWS):
+        if made == 0 and (task.index == 0 or tally.cost["pictures"] >= HOPELESS_DRAWS):
             raise nothing_kept(self.config, tally)  # but the last shard may be one caption that is blocked
         tally.cost["seconds"] += time.perf_counter() - start
 
-    def _drafts(self, rows: Sequence[Row], earlier: dict[int, Row], tally: Tally, report: Report) -> Iterator[Draft]:
-        """Yield what is to be drawn; pictures that need not be are reported as done."""
+    def _blocks(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[list[Draft]]:
+        """Yield what is to be drawn, as many rows at once as the writer holds in memory."""
+        earlier = {row["caption_id"]: row for row in kept_rows(task)}
+        for first in range(0, len(task.inputs), ROWS_PER_GROUP):
+            drafts = []
+            for number, row in enumerate(task.inputs[first : first + ROWS_PER_GROUP], start=first):
+                there = earlier.get(row["caption_id"])
+                if there is not None:
+                    drafts.append(Draft(row, there))
+                elif number >= task.kept_num_rows and not self._is_empty(row, tally, report):
+                    drafts.append(Draft(row))
+            yield drafts
+
+    def _is_empty(self, row: Row, tally: Tally, report: Report) -> bool:
+        """Return whether a new row has no caption, and count that, and captions that are cut."""
+        if not row["caption"].strip():
+            tally.counts["empty_caption"] += 1
+            tally.dropped += 1
+            report(self.config.images_per_caption)  # they are done with
+            return True
         is_cut = getattr(self._generator, "is_cut", None)
-        for row in rows:
-            if not row["caption"].strip():
-                tally.counts["empty_caption"] += 1
-                tally.dropped += 1
-                report(self.config.images_per_caption)
-                continue
-            if is_cut is not None and is_cut(row["caption"]):
-                tally.counts["caption_cut"] += 1
-            draft = Draft(row, earlier.get(row["caption_id"]))
-            report(len(draft.images))
-            yield draft
+        if is_cut is not None and is_cut(row["caption"]):
+            tally.counts["caption_cut"] += 1
+        return False
 
     def _rows(self, drafts: Sequence[Draft]) -> Iterator[Row]:
         scores = self._scores(drafts) if self._scorer else [{}] * len(drafts)

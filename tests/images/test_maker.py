@@ -93,12 +93,12 @@ def captions(*texts):
     )
 
 
-def made(config, rows, *, index=0, kept=None):
+def made(config, rows, *, index=0, kept=None, kept_num_rows=0):
     """Return the rows of a shard, its tally, the units told and the generator."""
     one = ImageMaker(config, find_image_generator(config.image_generator, config.options()))
     one.load()
     tally, told = Tally(), []
-    task = ShardTask(index, 0, len(rows), rows, kept)
+    task = ShardTask(index, 0, len(rows), rows, kept, kept_num_rows)
     return list(one.make(task, tally, told.append)), tally, sum(told), one._generator
 
 
@@ -164,7 +164,7 @@ def test_rows_come_block_by_block(monkeypatch):
     [
         (
             "black",
-            "none could be kept: 128 are black, as when .*; type --dtype float32 or --dtype bfloat16 with a new",
+            "could be kept: 128 are black, as when .*; type --dtype float32 or --dtype bfloat16 with a new",
         ),
         ("blocked", "its safety checker blocks 128 of them; type --no-safety-checker with a new --output-dir"),
     ],
@@ -201,17 +201,19 @@ def stored(path, rows):
 
 
 def test_an_extended_row_keeps_its_pictures(tmp_path):
-    first, _, _, _ = made(settings(), captions("good", "good", "black"))
+    texts = ("good", "good flat", "black", "good blocked good", "good")
+    first, _, _, _ = made(settings(), captions(*texts[:3]))
     kept = stored(tmp_path / "kept.parquet", first)
     rows, tally, told, generator = made(
-        settings(images_per_caption=3), captions("good", "good", "black", "good"), index=7, kept=kept
+        settings(images_per_caption=3), captions(*texts), index=7, kept=kept, kept_num_rows=3
     )
-    assert [len(row["images"]) for row in rows] == [3, 3, 3] and tally.dropped == 1
+    assert [len(row["images"]) for row in rows] == [3] * 4
     for before, row in zip(first, rows, strict=False):
         assert row["images"][:2] == before["images"] and row["seeds"][:2] == before["seeds"]
-    assert generator.calls[0] == ["good"] * 2 + ["black"] * 3 + ["good"] * 3
-    assert rows == made(settings(images_per_caption=3), captions("good", "good", "black", "good"))[0]
-    assert told == 12 and tally.cost["pictures"] == 2 + 15 + 3
+    assert generator.calls == [["good", "good flat"] + ["good blocked good"] * 3 + ["good"] * 3]
+    assert rows == made(settings(images_per_caption=3), captions(*texts))[0], "as if made at once"
+    assert told == tally.cost["pictures"] == 8, "what was there is not told again"
+    assert tally.dropped == 0 and tally.counts == {"caption_cut": 1}, "nor what was dropped"
 
 
 def test_a_new_picture_is_compared_with_those_that_are_kept(tmp_path):
