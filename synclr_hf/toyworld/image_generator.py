@@ -28,7 +28,13 @@ class ToyImageGenerator:
     """One process a core may draw; nothing is shared and nothing needs a device."""
 
     def __init__(self) -> None:
-        self.provenance: dict[str, Any] = {"generator": "toyworld-renderer", "revision": REVISION, "size_drawn": None}
+        self.provenance: dict[str, Any] = {
+            "generator": "toyworld-renderer",
+            "back_end": "toy",
+            "revision": REVISION,
+            "size_drawn": None,
+            "device": "cpu",
+        }
 
     def generate(
         self,
