@@ -16,7 +16,7 @@ from synclr_hf.concepts.banks import load_concepts
 from synclr_hf.concepts.concept import Concept
 from synclr_hf.data.cards import CardFacts, CardSections, code, model_terms, plain
 from synclr_hf.data.checks import COUNT, check_integer
-from synclr_hf.data.plans import RunPlan
+from synclr_hf.data.plans import RunPlan, ShardSink
 from synclr_hf.data.runs import Part
 from synclr_hf.data.schemas import background_features
 from synclr_hf.data.seeds import seed_for
@@ -64,13 +64,16 @@ class BackgroundsConfig(WriterConfig):
         check_integer("--rows-per-shard", self.rows_per_shard, minimum=1, example=64)
 
 
-def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None, part: Part | None = None) -> Path:
+def write_backgrounds(
+    config: BackgroundsConfig, *, workers: int | None = None, part: Part | None = None, sink: ShardSink | None = None
+) -> Path:
     """Write the places of all concepts, or those that are missing, and return their folder.
 
     Args:
         config: what to write.
         workers: number of processes; `None`: one a usable core for the toy model, one a GPU for a local model.
         part: the part of a cluster run that is to be made; `None`: all of it, and the card.
+        sink: hears of every shard that is finished.
 
     Raises:
         UserInputError: a setting, the concepts or the folder cannot be used, or the disk is full.
@@ -95,7 +98,7 @@ def write_backgrounds(config: BackgroundsConfig, *, workers: int | None = None, 
     )
     schema = background_features().arrow_schema
     maker = BackgroundMaker(config, concepts, writer)
-    return write_run(plan, schema, maker, workers=workers, back_end=writer.back_end, part=part)
+    return write_run(plan, schema, maker, workers=workers, back_end=writer.back_end, part=part, sink=sink)
 
 
 def describe_backgrounds(files: Sequence[Path], tally: Tally) -> CardSections:

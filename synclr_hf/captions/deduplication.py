@@ -17,7 +17,7 @@ from synclr_hf.captions.stage import CAPTION_COLUMNS_HOLD
 from synclr_hf.data.cards import CardFacts, code, model_terms
 from synclr_hf.data.checks import COUNT, check_integer, check_number
 from synclr_hf.data.extension import RunSize
-from synclr_hf.data.plans import RunPlan
+from synclr_hf.data.plans import RunPlan, ShardSink
 from synclr_hf.data.reading import captions_fingerprint, read_captions
 from synclr_hf.data.runs import RUN_FILE, finished_shards, open_run_folder, read_record
 from synclr_hf.data.schemas import CAPTION_COLUMNS, caption_features
@@ -68,7 +68,9 @@ class DeduplicationConfig:
             )
 
 
-def deduplicate_captions(config: DeduplicationConfig, *, workers: int | None = None) -> Path:
+def deduplicate_captions(
+    config: DeduplicationConfig, *, workers: int | None = None, sink: ShardSink | None = None
+) -> Path:
     """Write the captions that are left without duplicates, with their ids and in their order; return their folder.
 
     Started again after it was killed, it goes on if all duplicates were found before, else it starts over; the result
@@ -77,6 +79,7 @@ def deduplicate_captions(config: DeduplicationConfig, *, workers: int | None = N
     Args:
         config: what to write.
         workers: number of processes; `None`: one a usable core.
+        sink: hears of every shard that is finished.
 
     Raises:
         UserInputError: the captions or the folder cannot be used, datatrove is missing, or the disk is full.
@@ -110,7 +113,7 @@ def deduplicate_captions(config: DeduplicationConfig, *, workers: int | None = N
             **expected,
         )
         maker = KeptCaptions(captions, work)
-        return write_run(plan, caption_features().arrow_schema, maker, workers=workers)
+        return write_run(plan, caption_features().arrow_schema, maker, workers=workers, sink=sink)
 
     record = _earlier_record(folder)
     if record is not None and not _left_to_do(folder, record, expected):

@@ -6,6 +6,7 @@ import argparse
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from synclr_hf.data.runs import FINISHING, Part
 from synclr_hf.errors import UserInputError, unknown_name
 
 if TYPE_CHECKING:
-    from synclr_hf.hub.publish import DatasetTarget
+    from synclr_hf.hub.shipping import DatasetTarget
 
 Config = TypeVar("Config")
 
@@ -77,7 +78,7 @@ def stage_options(
             default = "" if action.default is None or action.default is False else f" (default: {action.default})"
             action.help = f"{helps[action.dest]}{default}".replace("%", "%%")
     parser.add_argument("--workers", type=int, help="processes (default: one a core for toy, one a GPU for a model)")
-    parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the data set there when it is finished")
+    parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the data set there, shard by shard")
     parser.add_argument("--private", action="store_true", help="with --push-to-hub: make a new repository private")
     parser.add_argument("--replace", action="store_true", help="with --push-to-hub: write over other things there")
     config, *executor, options, unknown = parser.parse_args_into_dataclasses(
@@ -100,8 +101,10 @@ def run_stage(options: StageOptions[Config], stage: str, make: Callable[..., Pat
 def _make_and_publish(
     make: Callable[..., Path], options: StageOptions[Config], stage: str, *, part: Part | None = None
 ) -> Path:
-    """Make the run or a part of it; the call that finishes it publishes it."""
-    folder = make(options.config, workers=options.workers, **({} if part is None else {"part": part}))
+    """Make the run or a part of it, and publish its shards meanwhile; the call that finishes it publishes the rest."""
+    told = {} if part is None else {"part": part}
+    with nullcontext() if options.target is None else options.target.shipping(part) as sink:
+        folder = make(options.config, workers=options.workers, sink=sink, **told)
     if options.target is not None and part in (None, FINISHING):
         print(f"published: {options.target.push(folder, stage)}")
     return folder
@@ -120,7 +123,7 @@ def documented(cls: type) -> tuple[str, dict[str, str]]:
 
 def _target(options: argparse.Namespace) -> DatasetTarget | None:
     if options.push_to_hub is not None:
-        from synclr_hf.hub.publish import DatasetTarget  # it takes seconds
+        from synclr_hf.hub.shipping import DatasetTarget  # it takes seconds
 
         return DatasetTarget(options.push_to_hub, options.private, options.replace)
     for name in ("private", "replace"):

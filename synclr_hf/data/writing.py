@@ -153,6 +153,8 @@ def write_run(
             for name in (DATA_FOLDER, NOTES_FOLDER):
                 (plan.folder / name).mkdir(exist_ok=True)
             if sink is not None:
+                if part in (None, OPENING) and not (plan.folder / "README.md").exists():
+                    _write_card(plan, finished, complete=False)  # whoever hears of the run sees what it is
                 sink.opened(plan.folder)
                 finished.hear = sink.finished
             for index, note in _shards_there(plan.folder, finished, part):

@@ -6,12 +6,10 @@ import hashlib
 import json
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from huggingface_hub.errors import HFValidationError
@@ -19,7 +17,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from synclr_hf.data.extension import first_state
 from synclr_hf.data.reading import check_complete
-from synclr_hf.data.runs import RUN_FILE, read_record
+from synclr_hf.data.runs import RUN_FILE, noted_shards, read_record, shard_count
 from synclr_hf.data.shards import CARD_FOLDER, DATA_FOLDER
 from synclr_hf.errors import UserInputError, unknown_name
 from synclr_hf.hub.cards import model_card
@@ -85,6 +83,7 @@ class Repository:
         mark: what tells the run it is made from from others.
         files: path in the repository -> a file here, or the content.
         option: the option that named it.
+        checksums: path in the repository -> SHA-256 of the file, where it is known without reading the file.
     """
 
     repo_id: str
@@ -92,6 +91,7 @@ class Repository:
     mark: str
     files: Mapping[str, Path | bytes]
     option: str = "--to"
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
     def sizes(self) -> dict[str, int]:
         """Return the size of every file in bytes."""
@@ -99,19 +99,6 @@ class Repository:
             name: len(content) if isinstance(content, bytes) else content.stat().st_size
             for name, content in sorted(self.files.items())
         }
-
-    @contextmanager
-    def folder(self) -> Iterator[Path]:
-        """Lay the files out as in the repository; large ones are linked, not copied."""
-        with TemporaryDirectory(prefix="synclr-publish-") as name:
-            for path, content in self.files.items():
-                target = Path(name) / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if isinstance(content, bytes):
-                    target.write_bytes(content)
-                else:
-                    target.symlink_to(content.resolve())
-            yield Path(name)
 
 
 def check_repo_id(option: str, repo_id: str) -> None:
@@ -187,14 +174,28 @@ def dataset_repository(
     """
     check_complete(folder, stage)
     record = read_record(folder)
-    roots = [*(roots or _local_roots(folder)), *_paths_of(record)]
-    mark = _mark(first_state(record))  # an extended run is the same run
+    mark = dataset_mark(record)
     files: dict[str, Path | bytes] = {f"{DATA_FOLDER}/{path.name}": path for path in _shards(folder)}
-    card = (folder / "README.md").read_text(encoding="utf-8").replace("PATH_OR_HUB_ID", repo_id)
     files |= {f"{CARD_FOLDER}/{path.name}": path for path in sorted((folder / CARD_FOLDER).glob("*.png"))}
-    files["README.md"] = _without_roots(card, roots).encode()
-    files[MARK_FILE] = _mark_file(mark)
-    return Repository(repo_id, "dataset", mark, files, option)
+    files["README.md"] = published_card(folder, repo_id, roots)
+    files[MARK_FILE] = mark_file(mark)
+    notes = noted_shards(folder, shard_count(record["rows"], record["rows_per_shard"]))
+    return Repository(repo_id, "dataset", mark, files, option, {note.file: note.sha256 for _, note in notes})
+
+
+def dataset_mark(record: Mapping[str, Any]) -> str:
+    """Return what tells the data set of a run from others; `record` is what its `run.json` says.
+
+    An extended run is the same run.
+    """
+    return _mark(first_state(record))
+
+
+def published_card(folder: Path, repo_id: str, roots: Sequence[str] = ()) -> bytes:
+    """Return a stage's card as it stands on the Hub: with its name there, and no path of this machine."""
+    card = (folder / "README.md").read_text(encoding="utf-8").replace("PATH_OR_HUB_ID", repo_id)
+    roots = [*(roots or _local_roots(folder)), *_paths_of(read_record(folder))]
+    return _without_roots(card, roots).encode()
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -252,7 +253,7 @@ def _encoder(
             curves=CURVES_FILE if CURVES_FILE in files else None,
         )
     files["README.md"] = card.encode()
-    files[MARK_FILE] = _mark_file(mark)
+    files[MARK_FILE] = mark_file(mark)
     return Repository(config.to, "model", mark, files)
 
 
@@ -304,6 +305,7 @@ def _mark(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def _mark_file(mark: str) -> bytes:
+def mark_file(mark: str) -> bytes:
+    """Return the contents of `MARK_FILE`."""
     facts = {"run": mark, "made_with": f"synclr_hf {version('synclr-hf')}"}
     return (json.dumps(facts, indent=1) + "\n").encode()

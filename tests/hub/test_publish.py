@@ -27,7 +27,7 @@ def send(hub, monkeypatch):
     """Publish from this process, by LFS; the commands in fresh processes send by Xet."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("synclr_hf.hub.publish.WAITS", (0.05, 0.1, 0.2))
+    monkeypatch.setattr("synclr_hf.hub.patience.WAITS", (0.05, 0.1, 0.2))
 
     def send(run, *parts, token=hub.token, to=TO, **settings):
         return publish(run, PublishConfig(to, parts=parts, **settings), api=HfApi(hub.url, token=token))

@@ -28,6 +28,7 @@ class Fault:
     after: bool = False
     delay: float = 0.0
     times: int = 1
+    headers: dict[str, str] = field(default_factory=dict)
     met: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:

@@ -69,9 +69,9 @@ class Hub:
         Args:
             method: The method, in capitals.
             path: A regular expression, searched for.
-            outcome: `status` replies with an error, `cut` sends that many bytes of the body and hangs up, `close`
-                hangs up without a reply; with `after=True` the work is done before. `delay` waits that many seconds
-                first, and may stand alone. `times` is the number of requests, 1 unless given.
+            outcome: `status` replies with an error (and `headers`, if given), `cut` sends that many bytes of the
+                body and hangs up, `close` hangs up without a reply; with `after=True` the work is done before. `delay`
+                waits that many seconds first, and may stand alone. `times` is the number of requests, 1 unless given.
 
         Returns:
             The rule, whose `met` counts the requests it has met.

@@ -61,7 +61,7 @@ class HubHandler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if fault and fault.status is not None:
-            reply = Reply(fault.status, headers={"X-Error-Message": "The test asked for this error"})
+            reply = Reply(fault.status, headers={"X-Error-Message": "The test asked for this error"} | fault.headers)
         cut = fault.cut if fault else None
         payload = b"" if self.command == "HEAD" else reply.body[:cut]
         log.status, log.sent = reply.status, len(payload)
