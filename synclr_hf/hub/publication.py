@@ -15,9 +15,9 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from synclr_hf.data.extension import first_state
+from synclr_hf.data.extension import RunSize, first_state
 from synclr_hf.data.reading import check_complete
-from synclr_hf.data.runs import RUN_FILE, noted_shards, read_record, shard_count
+from synclr_hf.data.runs import RUN_FILE, noted_shards, read_record
 from synclr_hf.data.shards import CARD_FOLDER, DATA_FOLDER
 from synclr_hf.errors import UserInputError, unknown_name
 from synclr_hf.hub.cards import model_card
@@ -179,7 +179,7 @@ def dataset_repository(
     files |= {f"{CARD_FOLDER}/{path.name}": path for path in sorted((folder / CARD_FOLDER).glob("*.png"))}
     files["README.md"] = published_card(folder, repo_id, roots)
     files[MARK_FILE] = mark_file(mark)
-    notes = noted_shards(folder, shard_count(record["rows"], record["rows_per_shard"]))
+    notes = noted_shards(folder, RunSize.of(record))
     return Repository(repo_id, "dataset", mark, files, option, {note.file: note.sha256 for _, note in notes})
 
 

@@ -10,7 +10,7 @@ from synclr_hf.captions.stage import CaptionsConfig, write_captions
 from synclr_hf.data.parquet_rows import ParquetRows
 from synclr_hf.data.reading import read_images
 from synclr_hf.errors import UserInputError
-from synclr_hf.hub.publish import DatasetTarget
+from synclr_hf.hub.shipping import DatasetTarget
 from synclr_hf.images.config import ImagesConfig
 from synclr_hf.images.maker import ImageMaker
 from synclr_hf.images.stage import write_images
