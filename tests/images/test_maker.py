@@ -233,6 +233,30 @@ def test_a_row_whose_first_pictures_something_else_drew_says_so(tmp_path):
     assert unchanged[0]["provenance"] == old
 
 
+class Lengths:
+    """Scores a picture by the length of its file."""
+
+    def __init__(self, model_id):
+        assert model_id == "org/clip"
+
+    def scores(self, captions, pictures):
+        return [[float(len(picture)) for picture in row] for row in pictures]
+
+
+def test_scores_are_asked_for_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(maker, "ImageTextScorer", Lengths)
+    config = settings(score_model="org/clip")
+    first = made(config, captions("good", "black", "good"))[0]
+    assert all(row["scores"] == [len(image["bytes"]) for image in row["images"]] for row in first)
+    kept = tmp_path / "kept.parquet"
+    old = [row | {"scores": [0.25, 0.5]} for row in first]
+    pq.write_table(pa.Table.from_pylist(old, schema=image_features(scores=True).arrow_schema), kept)
+    rows = made(replace(config, images_per_caption=3), captions("good", "black", "good"), kept=kept, kept_num_rows=3)[
+        0
+    ]
+    assert [row["scores"] for row in rows] == [[0.25, 0.5, len(row["images"][2]["bytes"])] for row in rows]
+
+
 def test_rows_that_are_dropped_do_not_disturb_a_run(tmp_path):
     """Through the writer, with the toy world: the shards are finished, and killed ones are made again the same."""
     texts = ("a red cat on a beach", " ", "a blue car", "a green tree", "", "an owl in a park")
@@ -251,5 +275,5 @@ def test_rows_that_are_dropped_do_not_disturb_a_run(tmp_path):
     assert [note.dropped for _, note in finished_shards(folder, 6, 2, range(3))] == [1, 0, 1]
     before = (folder / "data/train-00002.parquet").read_bytes()
     (folder / "data/train-00002.parquet").unlink()
-    write_images(replace(config), workers=1)
+    write_images(config, workers=1)
     assert (folder / "data/train-00002.parquet").read_bytes() == before
