@@ -168,7 +168,7 @@ def _draw(row: Row, seeds: Sequence[int], source: dict[str, Any], where: str) ->
     except UserInputError as error:
         reason = str(error).partition("; type ")[0]
         raise UserInputError(
-            f"{where} cannot be made again: {reason}; put the model back to where it was and run the same command again"
+            f"{where} cannot be made again: {reason}; put the model back where it was and run the same command again"
         ) from error
     pictures = generator.generate(
         [row["caption"]] * len(seeds),

@@ -245,8 +245,8 @@ class Lengths:
 
 def test_scores_are_asked_for_once(tmp_path, monkeypatch):
     monkeypatch.setattr(maker, "ImageTextScorer", Lengths)
-    config = settings(score_model="org/clip")
-    first = made(config, captions("good", "black", "good"))[0]
+    config, texts = settings(score_model="org/clip"), captions("good", "black", "good")
+    first = made(config, texts)[0]
     assert all(row["scores"] == [len(image["bytes"]) for image in row["images"]] for row in first)
     kept = tmp_path / "kept.parquet"
     old = [row | {"scores": [0.25, 0.5]} for row in first]
