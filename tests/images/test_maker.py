@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from synclr_hf.data.pictures import open_picture
 from synclr_hf.data.reading import read_images
-from synclr_hf.data.runs import finished_shards
 from synclr_hf.data.schemas import image_features
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.data.shards import ShardTask
+from synclr_hf.data.shards import ShardTask, read_note
 from synclr_hf.data.tally import Tally
 from synclr_hf.errors import UserInputError
 from synclr_hf.images import generators, maker
@@ -103,8 +103,6 @@ def made(config, rows, *, index=0, kept=None, kept_num_rows=0):
 
 
 def decoded(row, number):
-    from synclr_hf.data.pictures import open_picture
-
     return np.asarray(open_picture(row["images"][number]), dtype=int)
 
 
@@ -272,7 +270,7 @@ def test_rows_that_are_dropped_do_not_disturb_a_run(tmp_path):
     rows = read_images(folder)
     assert rows["caption_id"][:] == [10, 12, 13, 15]
     assert json.loads(rows[0]["provenance"]).items() >= {"back_end": "toy", "device": "cpu"}.items()
-    assert [note.dropped for _, note in finished_shards(folder, 6, 2, range(3))] == [1, 0, 1]
+    assert [read_note(folder, index).dropped for index in range(3)] == [1, 0, 1]
     before = (folder / "data/train-00002.parquet").read_bytes()
     (folder / "data/train-00002.parquet").unlink()
     write_images(config, workers=1)
