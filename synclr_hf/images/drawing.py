@@ -105,6 +105,8 @@ class Drawing:
         """
         pending = [(draft, number) for draft in drafts for number in draft.missing(self.config.images_per_caption)]
         for attempt in range(MAX_ATTEMPTS):
+            if not pending:
+                return
             is_last = attempt == MAX_ATTEMPTS - 1
             rejected: list[tuple[Draft, int]] = []
             seeds = [self._seed(draft, number, attempt) for draft, number in pending]
@@ -123,8 +125,6 @@ class Drawing:
                     rejected.append((draft, number))
                     draft.lost = reason if is_last else None
             pending = rejected
-            if not pending:
-                return
 
     def _seed(self, draft: Draft, number: int, attempt: int) -> int:
         again = (attempt,) if attempt else ()

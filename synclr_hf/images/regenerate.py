@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -160,17 +160,15 @@ def _sources(provenance: dict[str, Any], count: int) -> list[dict[str, Any]]:
     return [*_sources(first, first["count"]), *[rest] * (count - first["count"])]
 
 
-def _draw(
-    row: Row, seeds: Sequence[int], source: dict[str, Any], where: str
-) -> tuple[Iterator[bytes], dict[str, Any]]:
+def _draw(row: Row, seeds: Sequence[int], source: dict[str, Any], where: str) -> tuple[list[bytes], dict[str, Any]]:
     """Return pictures as they are stored, and the provenance of the generator that drew them."""
     back_end = _back_end(source)
     try:
         generator = back_end.load()
     except UserInputError as error:
+        reason = str(error).partition("; type ")[0]
         raise UserInputError(
-            f"{where} was drawn by '{source['generator']}', which is not there any more ({error}); "
-            "have the model where it was, and run the same command again"
+            f"{where} cannot be made again: {reason}; put the model back where it was and run the same command again"
         ) from error
     pictures = generator.generate(
         [row["caption"]] * len(seeds),
@@ -180,8 +178,7 @@ def _draw(
         size=source["size"],
     )
     encoder = Encoder(source["size"], source["format"], source["quality"])
-    encoded = [encoder(picture).data for picture in pictures]
-    return iter(encoded), generator.provenance
+    return [encoder(picture).data for picture in pictures], generator.provenance
 
 
 def _back_end(source: dict[str, Any]) -> BackEnd:

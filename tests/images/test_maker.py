@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from synclr_hf.data.pictures import open_picture
 from synclr_hf.data.reading import read_images
-from synclr_hf.data.runs import finished_shards
 from synclr_hf.data.schemas import image_features
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.data.shards import ShardTask
+from synclr_hf.data.shards import ShardTask, read_note
 from synclr_hf.data.tally import Tally
 from synclr_hf.errors import UserInputError
 from synclr_hf.images import generators, maker
@@ -103,8 +103,6 @@ def made(config, rows, *, index=0, kept=None, kept_num_rows=0):
 
 
 def decoded(row, number):
-    from synclr_hf.data.pictures import open_picture
-
     return np.asarray(open_picture(row["images"][number]), dtype=int)
 
 
@@ -229,8 +227,32 @@ def test_a_row_whose_first_pictures_something_else_drew_says_so(tmp_path):
     rows = made(settings(images_per_caption=3), captions("good", "good"), kept=kept)[0]
     told = [json.loads(row["provenance"]) for row in rows]
     assert told[0]["first_pictures"] == {"count": 2, **json.loads(old)} and "first_pictures" not in told[1]
-    unchanged = made(settings(), captions("good"), kept=kept)[0]
-    assert unchanged[0]["provenance"] == old
+    unchanged, _, _, generator = made(settings(), captions("good"), kept=kept)
+    assert unchanged[0]["provenance"] == old and generator.calls == []
+
+
+class Lengths:
+    """Scores a picture by the length of its file."""
+
+    def __init__(self, model_id):
+        assert model_id == "org/clip"
+
+    def scores(self, captions, pictures):
+        return [[float(len(picture)) for picture in row] for row in pictures]
+
+
+def test_scores_are_asked_for_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(maker, "ImageTextScorer", Lengths)
+    config, texts = settings(score_model="org/clip"), captions("good", "black", "good")
+    first = made(config, texts)[0]
+    assert all(row["scores"] == [len(image["bytes"]) for image in row["images"]] for row in first)
+    kept = tmp_path / "kept.parquet"
+    old = [row | {"scores": [0.25, 0.5]} for row in first]
+    pq.write_table(pa.Table.from_pylist(old, schema=image_features(scores=True).arrow_schema), kept)
+    rows = made(replace(config, images_per_caption=3), captions("good", "black", "good"), kept=kept, kept_num_rows=3)[
+        0
+    ]
+    assert [row["scores"] for row in rows] == [[0.25, 0.5, len(row["images"][2]["bytes"])] for row in rows]
 
 
 def test_rows_that_are_dropped_do_not_disturb_a_run(tmp_path):
@@ -248,8 +270,8 @@ def test_rows_that_are_dropped_do_not_disturb_a_run(tmp_path):
     rows = read_images(folder)
     assert rows["caption_id"][:] == [10, 12, 13, 15]
     assert json.loads(rows[0]["provenance"]).items() >= {"back_end": "toy", "device": "cpu"}.items()
-    assert [note.dropped for _, note in finished_shards(folder, 6, 2, range(3))] == [1, 0, 1]
+    assert [read_note(folder, index).dropped for index in range(3)] == [1, 0, 1]
     before = (folder / "data/train-00002.parquet").read_bytes()
     (folder / "data/train-00002.parquet").unlink()
-    write_images(replace(config), workers=1)
+    write_images(config, workers=1)
     assert (folder / "data/train-00002.parquet").read_bytes() == before
