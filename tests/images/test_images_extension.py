@@ -14,6 +14,7 @@ from synclr_hf.hub.shipping import DatasetTarget
 from synclr_hf.images.config import ImagesConfig
 from synclr_hf.images.maker import ImageMaker
 from synclr_hf.images.stage import write_images
+from synclr_hf.toyworld.image_generator import ToyImageGenerator
 
 
 def rows_of(folder):
@@ -40,8 +41,13 @@ def test_an_extended_set_is_what_a_fresh_one_would_be(tmp_path, config, captions
         grow_captions(config)
     more = replace(config, images_per_caption=pictures, extend=True)
     drawn = []
-    encode = ImageMaker._encode
-    monkeypatch.setattr(ImageMaker, "_encode", lambda self, picture: drawn.append(1) or encode(self, picture))
+    generate = ToyImageGenerator.generate
+
+    def counted(self, prompts, *, seeds, **settings):
+        drawn.extend(seeds)
+        return generate(self, prompts, seeds=seeds, **settings)
+
+    monkeypatch.setattr(ToyImageGenerator, "generate", counted)
     folder = write_images(more, workers=1)
     assert len(drawn) == captions * pictures - 28, "pictures that were there are not drawn again"
     fresh = write_images(replace(more, output_dir=str(tmp_path / "fresh"), extend=False), workers=1)
