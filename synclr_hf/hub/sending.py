@@ -33,7 +33,6 @@ FILES_PER_COMMIT = 100
 BYTES_PER_COMMIT = 4_000_000_000
 """Shards of one commit, in bytes, so that what was sent is seen after a while, not at the end."""
 WRITTEN_BY_THE_HUB = (".gitattributes",)
-MESSAGE = "Publish a run of synclr_hf"
 
 _SHA256_DIGITS = 64
 _STALE = (f"{DATA_FOLDER}/", f"{CARD_FOLDER}/")
@@ -68,14 +67,14 @@ class Remote:
             if hasattr(entry, "blob_id")  # a file, no folder
         }
 
-    def commit(self, files: Mapping[str, Path | bytes], gone: Sequence[str] = ()) -> None:
+    def commit(self, title: str, files: Mapping[str, Path | bytes], gone: Sequence[str] = ()) -> None:
         """Write and delete files in one commit, straight from the disk, whoever else commits at the same moment."""
         for wait in (*WAITS, None):
             changes: list[Any] = [CommitOperationDelete(path) for path in gone]
             changes += [CommitOperationAdd(path, content) for path, content in files.items()]
             try:
                 with _silent_client():
-                    self.api.create_commit(**self.where, operations=changes, commit_message=MESSAGE)
+                    self.api.create_commit(**self.where, operations=changes, commit_message=title)
                 return
             except Exception as error:
                 if wait is None or not is_conflict(error):
@@ -152,7 +151,7 @@ def _send(remote: Remote, repository: Repository, private: bool, replace: bool) 
         files = {path: Path(repository.files[path]) for path in missing}  # type: ignore[arg-type]
         with Progress("uploading", total=len(shards), unit="shard", initial=len(shards) - len(missing)) as bar:
             for batch in batches(files):
-                patiently(remote.repo_id, partial(remote.commit, batch))
+                patiently(remote.repo_id, partial(remote.commit, shards_title(batch), batch))
                 bar.update(len(batch))
     patiently(remote.repo_id, lambda: _complete(remote, repository, replace))
     return url
@@ -165,7 +164,7 @@ def _complete(remote: Remote, repository: Repository, replace: bool) -> None:
     folders = ("",) if replace else _STALE if repository.repo_type == "dataset" else ()
     gone = stale(there, repository.files, folders)
     if files or gone:
-        remote.commit(files, gone)
+        remote.commit("Publish a run of synclr_hf", files, gone)
 
 
 def create(remote: Remote, private: bool) -> str:
@@ -192,6 +191,11 @@ def batches(files: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
         size += num_bytes
     if batch:
         yield batch
+
+
+def shards_title(batch: Mapping[str, Path]) -> str:
+    """Return the title of a commit of shards."""
+    return f"Add {len(batch)} shard{'s' if len(batch) > 1 else ''}"
 
 
 def _is_there(repository: Repository, path: str, there: Mapping[str, str]) -> bool:

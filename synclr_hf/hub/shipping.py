@@ -38,6 +38,7 @@ from synclr_hf.hub.sending import (
     content_checksum,
     create,
     send_all,
+    shards_title,
     stale,
 )
 
@@ -192,7 +193,7 @@ class ShardShipper:
         if there != mark:
             others = self._remote.checksums()
             files = {MARK_FILE: mark_file(mark), **self._open_card(others)}
-            self._remote.commit(files, stale(others, files, ("",)))
+            self._remote.commit("Open a run of synclr_hf", files, stale(others, files, ("",)))
 
     def _open_card(self, there: dict[str, str]) -> dict[str, bytes]:
         """Return the card if it says that the set is not finished, and is not there yet."""
@@ -249,7 +250,7 @@ class ShardShipper:
         batch = next(batches(missing), {})
         if batch:
             card = self._open_card(self._there) if self.part is None else {}
-            self._remote.commit({**batch, **card})
+            self._remote.commit(shards_title(batch), {**batch, **card})
             self._there |= {path: told[path] for path in batch}
             self._there |= {path: content_checksum(text, like="") for path, text in card.items()}
         done = chain(batch, notes.keys() - missing.keys())
