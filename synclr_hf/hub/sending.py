@@ -73,8 +73,7 @@ class Remote:
             changes: list[Any] = [CommitOperationDelete(path) for path in gone]
             changes += [CommitOperationAdd(path, content) for path, content in files.items()]
             try:
-                with _silent_client():
-                    self.api.create_commit(**self.where, operations=changes, commit_message=title)
+                self.api.create_commit(**self.where, operations=changes, commit_message=title)
                 return
             except Exception as error:
                 if wait is None or not is_conflict(error):
@@ -149,7 +148,8 @@ def _send(remote: Remote, repository: Repository, private: bool, replace: bool) 
     missing = [path for path in shards if not _is_there(repository, path, there)]
     if missing:
         files = {path: Path(repository.files[path]) for path in missing}  # type: ignore[arg-type]
-        with Progress("uploading", total=len(shards), unit="shard", initial=len(shards) - len(missing)) as bar:
+        done = len(shards) - len(missing)
+        with silent_client(), Progress("uploading", total=len(shards), unit="shard", initial=done) as bar:
             for batch in batches(files):
                 patiently(remote.repo_id, partial(remote.commit, shards_title(batch), batch))
                 bar.update(len(batch))
@@ -216,8 +216,11 @@ def content_checksum(content: Path | bytes, *, like: str) -> str:
 
 
 @contextmanager
-def _silent_client() -> Iterator[None]:
-    """Keep the client's own bars and warnings off the terminal, where bars of ours are: errors are told by us."""
+def silent_client() -> Iterator[None]:
+    """Keep what the client shows of this thread's calls off the terminal, where a bar of ours is.
+
+    Its bars cannot be told apart by thread: none is drawn meanwhile.
+    """
     thread = threading.get_ident()
     handlers = logging.getLogger("huggingface_hub").handlers
 

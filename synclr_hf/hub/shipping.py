@@ -39,6 +39,7 @@ from synclr_hf.hub.sending import (
     create,
     send_all,
     shards_title,
+    silent_client,
     stale,
 )
 
@@ -208,7 +209,8 @@ class ShardShipper:
         wait, failures = 0.0, 0
         while self._has_work(wait):
             try:
-                sent = self._send_some()
+                with silent_client():
+                    sent = self._send_some()
             except Exception as error:
                 failures += 1
                 wait = max(min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT), retry_after(error))
