@@ -33,7 +33,6 @@ FILES_PER_COMMIT = 100
 BYTES_PER_COMMIT = 4_000_000_000
 """Shards of one commit, in bytes, so that what was sent is seen after a while, not at the end."""
 WRITTEN_BY_THE_HUB = (".gitattributes",)
-MESSAGE = "Publish a run of synclr_hf"
 
 _SHA256_DIGITS = 64
 _STALE = (f"{DATA_FOLDER}/", f"{CARD_FOLDER}/")
@@ -68,14 +67,13 @@ class Remote:
             if hasattr(entry, "blob_id")  # a file, no folder
         }
 
-    def commit(self, files: Mapping[str, Path | bytes], gone: Sequence[str] = ()) -> None:
+    def commit(self, title: str, files: Mapping[str, Path | bytes], gone: Sequence[str] = ()) -> None:
         """Write and delete files in one commit, straight from the disk, whoever else commits at the same moment."""
         for wait in (*WAITS, None):
             changes: list[Any] = [CommitOperationDelete(path) for path in gone]
             changes += [CommitOperationAdd(path, content) for path, content in files.items()]
             try:
-                with _silent_client():
-                    self.api.create_commit(**self.where, operations=changes, commit_message=MESSAGE)
+                self.api.create_commit(**self.where, operations=changes, commit_message=title)
                 return
             except Exception as error:
                 if wait is None or not is_conflict(error):
@@ -150,9 +148,10 @@ def _send(remote: Remote, repository: Repository, private: bool, replace: bool) 
     missing = [path for path in shards if not _is_there(repository, path, there)]
     if missing:
         files = {path: Path(repository.files[path]) for path in missing}  # type: ignore[arg-type]
-        with Progress("uploading", total=len(shards), unit="shard", initial=len(shards) - len(missing)) as bar:
+        done = len(shards) - len(missing)
+        with silent_client(), Progress("uploading", total=len(shards), unit="shard", initial=done) as bar:
             for batch in batches(files):
-                patiently(remote.repo_id, partial(remote.commit, batch))
+                patiently(remote.repo_id, partial(remote.commit, shards_title(batch), batch))
                 bar.update(len(batch))
     patiently(remote.repo_id, lambda: _complete(remote, repository, replace))
     return url
@@ -165,7 +164,7 @@ def _complete(remote: Remote, repository: Repository, replace: bool) -> None:
     folders = ("",) if replace else _STALE if repository.repo_type == "dataset" else ()
     gone = stale(there, repository.files, folders)
     if files or gone:
-        remote.commit(files, gone)
+        remote.commit("Publish a run of synclr_hf", files, gone)
 
 
 def create(remote: Remote, private: bool) -> str:
@@ -194,6 +193,11 @@ def batches(files: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
         yield batch
 
 
+def shards_title(batch: Mapping[str, Path]) -> str:
+    """Return the title of a commit of shards."""
+    return f"Add {len(batch)} shard{'s' if len(batch) > 1 else ''}"
+
+
 def _is_there(repository: Repository, path: str, there: Mapping[str, str]) -> bool:
     checksum, content = there.get(path), repository.files[path]
     if checksum is None:
@@ -212,8 +216,11 @@ def content_checksum(content: Path | bytes, *, like: str) -> str:
 
 
 @contextmanager
-def _silent_client() -> Iterator[None]:
-    """Keep the client's own bars and warnings off the terminal, where bars of ours are: errors are told by us."""
+def silent_client() -> Iterator[None]:
+    """Keep what the client shows of this thread's calls off the terminal, where a bar of ours is.
+
+    Its bars cannot be told apart by thread: none is drawn meanwhile.
+    """
     thread = threading.get_ident()
     handlers = logging.getLogger("huggingface_hub").handlers
 

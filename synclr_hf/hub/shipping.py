@@ -38,6 +38,8 @@ from synclr_hf.hub.sending import (
     content_checksum,
     create,
     send_all,
+    shards_title,
+    silent_client,
     stale,
 )
 
@@ -192,7 +194,7 @@ class ShardShipper:
         if there != mark:
             others = self._remote.checksums()
             files = {MARK_FILE: mark_file(mark), **self._open_card(others)}
-            self._remote.commit(files, stale(others, files, ("",)))
+            self._remote.commit("Open a run of synclr_hf", files, stale(others, files, ("",)))
 
     def _open_card(self, there: dict[str, str]) -> dict[str, bytes]:
         """Return the card if it says that the set is not finished, and is not there yet."""
@@ -207,7 +209,8 @@ class ShardShipper:
         wait, failures = 0.0, 0
         while self._has_work(wait):
             try:
-                sent = self._send_some()
+                with silent_client():
+                    sent = self._send_some()
             except Exception as error:
                 failures += 1
                 wait = max(min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT), retry_after(error))
@@ -249,7 +252,7 @@ class ShardShipper:
         batch = next(batches(missing), {})
         if batch:
             card = self._open_card(self._there) if self.part is None else {}
-            self._remote.commit({**batch, **card})
+            self._remote.commit(shards_title(batch), {**batch, **card})
             self._there |= {path: told[path] for path in batch}
             self._there |= {path: content_checksum(text, like="") for path, text in card.items()}
         done = chain(batch, notes.keys() - missing.keys())

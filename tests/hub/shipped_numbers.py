@@ -65,6 +65,11 @@ def die_when_there(shard: int, before: int) -> Callable[[int], None]:
     return wait_and_die
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # FOLDER THERE BEFORE [THERE BEFORE ...]: a process for each pair, killed one after another
     shipping.SECONDS_BETWEEN_COMMITS = 0.1
-    ship(sys.argv[1], before=die_when_there(*map(int, sys.argv[2:])) if sys.argv[2:] else lambda index: None)
+    numbers = iter(map(int, sys.argv[2:]))
+    for there, before in zip(numbers, numbers, strict=False):
+        child = os.fork()  # before anything is asked of the Hub: no threads yet
+        if child == 0:
+            ship(sys.argv[1], before=die_when_there(there, before))
+        print(os.waitpid(child, 0)[1])
