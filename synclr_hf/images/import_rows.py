@@ -87,7 +87,8 @@ class RowPictures:
     def read(self, place: Sequence[int]) -> Entry:
         """Read a row."""
         row = int(place[0])
-        told = {what: self._told[row][name][0].as_py() for what, name in self._names.items()}
+        columns = self._told[row]
+        told = {what: columns[name][0].as_py() for what, name in self._names.items()}
         values = self._pictures[row][self._image][0].as_py()
         several = isinstance(values, list)
         values = values if several else [values]

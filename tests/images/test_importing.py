@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from datasets import Dataset, Features, Image, List, Value
-from huggingface_hub import HfApi
 from image_sets import picture
 from PIL import Image as Pillow
 
@@ -336,22 +335,38 @@ def test_the_command(layout, tmp_path, capsys, monkeypatch):
     assert "import" in COMMANDS and guarded(lambda: None) == 0
 
 
-def test_a_data_set_of_the_hub(hub, pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+@pytest.fixture
+def hub_with_pictures(hub, pictures):
+    """A Hub with `ada/found`: a picture a row, and a card that states a licence."""
     rows = [{"image": {"bytes": one, "path": None}, "prompt": text} for text in CAPTIONS for one in pictures[text]]
     file = io.BytesIO()
     Dataset.from_list(rows).cast_column("image", Image()).to_parquet(file)
-    api = HfApi(hub.url, token=hub.token)
-    api.create_repo("ada/found", repo_type="dataset")
     card = b"---\nlicense: cc-by-4.0\n---\n# Things"
-    for name, contents in (("data/train-00000.parquet", file.getvalue()), ("README.md", card)):
-        api.upload_file(path_or_fileobj=contents, path_in_repo=name, repo_id="ada/found", repo_type="dataset")
-    told = hub.python(
-        "from synclr_hf.cli.main import main\nimport sys\nif __name__ == '__main__':\n"
-        "  main(['import', '--source', 'ada/found', '--workers', '1', '--push-to-hub', 'ada/things'])"
+    hub.add("ada/found", {"data/train-00000.parquet": file.getvalue(), "README.md": card}, "dataset")
+    return hub
+
+
+def test_a_data_set_of_the_hub(hub_with_pictures, config, tmp_path):
+    folder = tmp_path / "out"
+    hub_with_pictures.python(
+        "from synclr_hf.images.import_stage import ImportConfig, import_images\n"
+        f"import_images(ImportConfig({str(folder)!r}, 'ada/found', size=96), workers=1)"
     )
-    assert told.splitlines() == [f"published: {hub.url}/datasets/ada/things", "images: outputs/things"]
-    published = hub.files("ada/things", "dataset")
-    assert "license `cc-by-4.0`" in published["README.md"].decode()
-    (tmp_path / "got.parquet").write_bytes(published["data/train-00000.parquet"])
-    assert [row["caption"] for row in Dataset.from_parquet(str(tmp_path / "got.parquet"))] == list(LINES)
+    expected = rows_of(import_images(replace(config, output_dir=tmp_path / "csv"), workers=1))
+    assert rows_of(folder) == expected
+    assert "its card says license `cc-by-4.0`" in (folder / "README.md").read_text()
+    assert read_images(folder)[0]["source"] == "ada/found"
+
+
+@pytest.mark.slow
+def test_what_was_imported_is_pushed(hub_with_pictures):
+    code = "import sys; from synclr_hf.cli.main import main; main(sys.argv[1].split())"
+    typed = "import --source ada/found --workers 2 --push-to-hub ada/things"
+    told = hub_with_pictures.python(
+        f"import sys; sys.argv = ['', {typed!r}]\nif __name__ == '__main__': exec({code!r})"
+    )
+    assert told.splitlines() == [
+        f"published: {hub_with_pictures.url}/datasets/ada/things",
+        "images: outputs/things",
+    ]
+    assert "license `cc-by-4.0`" in hub_with_pictures.files("ada/things", "dataset")["README.md"].decode()
