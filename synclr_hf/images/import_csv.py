@@ -54,6 +54,7 @@ class CsvPictures:
         concept_column: str | None = None,
     ) -> None:
         self.name, self.folders = path.name, list(folders) or [path.parent]
+        self._told_folders = [folder.name for folder in folders]
         self._delimiter = "\t" if path.suffix == ".tsv" else ","
         self._files = OpenFiles([path])
         for folder in self.folders:
@@ -72,7 +73,7 @@ class CsvPictures:
                 index.counts["incomplete_row"] += 1
                 continue
             caption = one_line(record[self._columns["caption"]])
-            index.add(caption, (offset,), record[self._columns["image"]], len(self.folders))
+            index.add(caption, (offset,), (record[self._columns["image"]], self._told_folders), len(self.folders))
 
     def read(self, place: Sequence[int]) -> Entry:
         """Read the row that starts at `place`."""

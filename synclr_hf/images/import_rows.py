@@ -55,7 +55,7 @@ class RowPictures:
         concept_column: str | None = None,
     ) -> None:
         path = Path(where).expanduser()
-        self._where, self.name = where, path.name if path.exists() else where
+        self._where, self.name = where, path.resolve().name if path.exists() else where
         rows = _load(where, path, split)
         image = self._image_column(rows.features, image_column)
         self._folder = path if path.is_dir() else None
@@ -81,7 +81,7 @@ class RowPictures:
             texts = captions[start : start + _READ_AT_ONCE][self._names["caption"]].to_pylist()
             counts = _counts(self._pictures[start : start + _READ_AT_ONCE][self._image])
             for text, count in zip(texts, counts, strict=True):
-                index.add(one_line(text), (row,), self._pictures.info.dataset_size, count)
+                index.add(one_line(text), (row,), (self._image, self._pictures.info.dataset_size), count)
                 row += 1
 
     def read(self, place: Sequence[int]) -> Entry:

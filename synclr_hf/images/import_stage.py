@@ -27,6 +27,7 @@ from synclr_hf.images.import_rows import RowPictures
 from synclr_hf.images.import_tars import TarPictures
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_NUMBERS = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst", ".zip")
 _COLUMNS = {
     "caption_id": "number of the caption, in the order in which captions come up in the source",
@@ -110,9 +111,10 @@ def find_source(config: ImportConfig) -> Source:
         raise UserInputError(
             f"'{where}' is compressed; tar files are read where they lie: unpack it, e.g. type gunzip"
         )
-    tars = sorted(path.glob("*.tar") if path.is_dir() else map(Path, glob(str(path))))
-    if tars and (path.is_dir() or has_magic(where) or path.suffix == ".tar"):
-        return TarPictures(tars, path.name)
+    tars = sorted(path.glob("*.tar")) if path.is_dir() else _matching(str(path))
+    if tars and (path.is_dir() or tars[0].suffix == ".tar"):
+        folder = "" if path.is_file() or path.is_dir() else f"{path.parent.resolve().name}/"
+        return TarPictures(tars, f"{folder}{path.name or path.resolve().name}")
     if path.is_dir() or path.suffix == ".parquet" or _HUB_ID.fullmatch(where):
         return RowPictures(where, config.split, *columns)
     what = "no file of that name" if has_magic(where) or path.suffix else "no file, folder or data set of that name"
@@ -120,6 +122,24 @@ def find_source(config: ImportConfig) -> Source:
         f"--source '{where}': there is {what}; type a csv file, tar files ('shards/*.tar'), a folder, or ORG/NAME of "
         "a data set on the Hub"
     )
+
+
+def _matching(pattern: str) -> list[Path]:
+    """Return the files of a pattern: `*` stands for any text, `{00000..00127}` for each of these numbers."""
+    numbers = _NUMBERS.search(pattern)
+    if numbers is None:
+        return sorted(map(Path, glob(pattern, recursive=True)))
+    first, last = numbers.groups()
+    names = [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
+    patterns = [pattern[: numbers.start()] + name + pattern[numbers.end() :] for name in names]
+    found = [(one, _matching(one)) for one in patterns]
+    missing = [one for one, files in found if not files]
+    if missing:
+        raise UserInputError(
+            f"{len(missing)} of the {len(found)} files of '{pattern}' are missing, such as '{missing[0]}'; type "
+            "--source with the numbers that are there"
+        )
+    return [file for _, files in found for file in files]
 
 
 def import_images(

@@ -144,7 +144,7 @@ def test_three_sources_give_the_same_rows(config, pictures, tmp_path):
             table.writerow([row["seed"], row["text"], f"{number}.png"])
     sources = {
         "tars": {"source": tmp_path / "shards"},
-        "pattern": {"source": tmp_path / "shards/*.tar"},
+        "pattern": {"source": tmp_path / "shards/{00000..00001}.tar"},
         "parquet": {"source": tmp_path / "rows", "concept_column": "label"},
         "one folder": {"source": tmp_path / "pictures.csv", "folders": [tmp_path / "pictures"]},
     }
@@ -155,8 +155,27 @@ def test_three_sources_give_the_same_rows(config, pictures, tmp_path):
         row = read_images(folder)[1]
         assert row["seeds"] == ([-1, 1, -1, 3] if name in ("tars", "pattern") else [0, 1, 2, 3])
         assert row["concept"] == {"tars": "thing", "pattern": "thing", "parquet": "1"}.get(name)
+    assert read_images(tmp_path / "pattern")["source"][0] == "shards/{00000..00001}.tar"
+    with pytest.raises(
+        UserInputError, match=r"1 of the 3 files of .* are missing, such as .*00002.tar'; type --source"
+    ):
+        import_images(replace(config, source=tmp_path / "shards/{00000..00002}.tar", folders=[]))
     told = json.loads(read_images(tmp_path / "tars")[1]["provenance"])["originals"]
     assert told[3] == f"00001.tar/{'deep/' * 30}3001.jpg"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # datasets leaves metadata.csv open
+def test_a_folder_of_pictures_with_metadata(config, pictures, tmp_path):
+    (tmp_path / "photos").mkdir()
+    lines = ["file_name,text"]
+    for number, contents in enumerate(pictures[CAPTIONS[0]]):
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(contents)
+        lines.append(f"{number}.jpg,A mug")
+    (tmp_path / "photos/metadata.csv").write_text("\n".join(lines))
+    folder = import_images(replace(config, source=tmp_path / "photos", folders=[]), workers=1)
+    row = read_images(folder)[0]
+    assert (row["caption"], row["source"], len(row["images"])) == ("A mug", "photos", 4)
+    assert json.loads(row["provenance"])["originals"] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
 
 
 def test_rows_that_are_grouped_already(config, pictures, tmp_path):
@@ -244,6 +263,8 @@ def test_a_changed_source_is_noticed(config, layout, tmp_path):
     (tmp_path / "list.csv").write_text((layout / "captions.csv").read_text().replace("mug", "jug"))
     with pytest.raises(UserInputError, match=r"another configuration: source_fingerprint \w+ there, \w+ now"):
         import_images(settings, workers=1)
+    with pytest.raises(UserInputError, match=r"another configuration: source_fingerprint"):
+        import_images(replace(settings, source=tmp_path / "moved.csv", folders=settings.folders[::-1]), workers=1)
 
 
 def test_what_is_stored_of_a_picture():
@@ -263,7 +284,7 @@ def test_what_is_stored_of_a_picture():
     assert opened(moving).format == "JPEG"
     kept = encode(picture(3, 64).convert("L"))
     assert stored_picture(kept, 64, 90) == kept
-    bomb = encode(Pillow.new("1", (20000, 20000)), "PNG")
+    bomb = encode(Pillow.new("1", (14000, 13000)), "PNG")
     with pytest.raises(UnreadablePicture, match="decompression bomb"):
         stored_picture(bomb, 64, 90)
 
