@@ -192,7 +192,7 @@ def stored_picture(contents: bytes, size: int, quality: int) -> bytes:
         short = min(picture.size)
         if short > size:
             width, height = (max(size, round(side * size / short)) for side in picture.size)
-            picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+            picture = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
         file = BytesIO()
         picture.save(file, "JPEG", quality=quality)
         return file.getvalue()

@@ -160,7 +160,8 @@ def _load(where: str, path: Path, split: str) -> Dataset:
     if path.is_file():
         arguments: dict[str, Any] = {"path": "parquet", "data_files": str(path)}
     elif path.is_dir():
-        kind = "parquet" if any(path.rglob("*.parquet")) else "imagefolder"
+        tables = [file for file in path.rglob("*.parquet") if file.name != "metadata.parquet"]
+        kind = "parquet" if tables else "imagefolder"
         arguments = {"path": kind, "data_dir": str(path.resolve())}
     else:
         arguments = {"path": name, "revision": revision or None}

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from datasets import Dataset, Features, Image, List, Value
+from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from image_sets import picture
 from PIL import Image as Pillow
 
@@ -134,7 +134,8 @@ def test_three_sources_give_the_same_rows(config, pictures, tmp_path):
         for row, (caption, contents) in enumerate(pictures.items())
     ]
     (tmp_path / "rows").mkdir()
-    Dataset.from_list(flat).cast_column("jpg", Image()).to_parquet(tmp_path / "rows" / "part.parquet")
+    rows = Dataset.from_list(flat).cast_column("jpg", Image()).cast_column("label", ClassLabel(names=["mug", "hat"]))
+    rows.to_parquet(tmp_path / "rows" / "part.parquet")
     (tmp_path / "pictures").mkdir()
     with open(tmp_path / "pictures.csv", "w", newline="", encoding="utf-8-sig") as file:
         table = csv.writer(file)
@@ -154,7 +155,7 @@ def test_three_sources_give_the_same_rows(config, pictures, tmp_path):
         assert rows_of(folder) == expected, name
         row = read_images(folder)[1]
         assert row["seeds"] == ([-1, 1, -1, 3] if name in ("tars", "pattern") else [0, 1, 2, 3])
-        assert row["concept"] == {"tars": "thing", "pattern": "thing", "parquet": "1"}.get(name)
+        assert row["concept"] == {"tars": "thing", "pattern": "thing", "parquet": "hat"}.get(name)
     assert read_images(tmp_path / "pattern")["source"][0] == "shards/{00000..00001}.tar"
     with pytest.raises(
         UserInputError, match=r"1 of the 3 files of .* are missing, such as .*00002.tar'; type --source"
@@ -164,14 +165,13 @@ def test_three_sources_give_the_same_rows(config, pictures, tmp_path):
     assert told[3] == f"00001.tar/{'deep/' * 30}3001.jpg"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # datasets leaves metadata.csv open
 def test_a_folder_of_pictures_with_metadata(config, pictures, tmp_path):
     (tmp_path / "photos").mkdir()
-    lines = ["file_name,text"]
+    lines = []
     for number, contents in enumerate(pictures[CAPTIONS[0]]):
         (tmp_path / "photos" / f"{number}.jpg").write_bytes(contents)
-        lines.append(f"{number}.jpg,A mug")
-    (tmp_path / "photos/metadata.csv").write_text("\n".join(lines))
+        lines.append(json.dumps({"file_name": f"{number}.jpg", "text": "A mug"}))
+    (tmp_path / "photos/metadata.jsonl").write_text("\n".join(lines))
     folder = import_images(replace(config, source=tmp_path / "photos", folders=[]), workers=1)
     row = read_images(folder)[0]
     assert (row["caption"], row["source"], len(row["images"])) == ("A mug", "photos", 4)
