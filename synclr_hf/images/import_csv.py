@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -12,6 +13,7 @@ from typing import BinaryIO
 from synclr_hf.errors import UserInputError
 from synclr_hf.images.import_index import (
     CAPTION_NAMES,
+    LARGEST_FILE,
     PICTURE_SUFFIXES,
     Entry,
     FoundPicture,
@@ -77,7 +79,9 @@ class CsvPictures:
 
     def read(self, place: Sequence[int]) -> Entry:
         """Read the row that starts at `place`."""
-        _, record = next(self._records(place[0]))
+        _, record = next(self._records(place[0]), (0, []))
+        if len(record) <= max(self._columns["image"], self._columns["caption"]):
+            raise OSError("it has changed")
         cells = {name: record[column].strip() for name, column in self._columns.items() if column < len(record)}
         path = PurePosixPath(cells["image"])
         pictures = [
@@ -168,4 +172,7 @@ def _read(folder: Path, path: PurePosixPath) -> bytes:
     """Read a picture; a path never leads out of its folder."""
     if path.is_absolute() or ".." in path.parts:
         raise OSError("the path leads out of the folder")
-    return (folder / path).read_bytes()
+    with open(folder / path, "rb") as file:
+        if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+            raise OSError("the file is too large")
+        return file.read()

@@ -19,6 +19,9 @@ CAPTION_NAMES = ("caption", "text", "prompt", "txt", "description", "sentence", 
 """Names that a column of captions goes by, the likeliest first."""
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 
+LARGEST_FILE = 2**28
+"""Bytes of an encoded picture; what is larger is not read."""
+
 _OPEN_FILES = 64
 
 
@@ -77,8 +80,8 @@ class Source(Protocol):
 
 
 def one_line(text: object) -> str:
-    """Return a caption without line breaks and doubled spaces; equal captions are compared like this."""
-    return "" if text is None else " ".join(str(text).split())
+    """Return a caption without line breaks and doubled spaces, fit for UTF-8; captions are compared like this."""
+    return "" if text is None else " ".join(str(text).split()).encode("utf-8", "replace").decode()
 
 
 class Index:
@@ -106,7 +109,7 @@ class Index:
         if not caption:
             self.counts["empty_caption"] += pictures
         elif pictures:
-            checksum = blake2b(caption.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            checksum = blake2b(caption.encode(), digest_size=8).digest()
             self._digest.update(checksum + repr((contents, pictures)).encode("utf-8", "surrogatepass"))
             self._numbers.append(int.from_bytes(checksum, signed=True))
             self._numbers.append(pictures)

@@ -13,6 +13,7 @@ from typing import Any
 from synclr_hf.errors import UserInputError
 from synclr_hf.images.import_index import (
     CAPTION_NAMES,
+    LARGEST_FILE,
     PICTURE_SUFFIXES,
     Entry,
     FoundPicture,
@@ -24,7 +25,8 @@ from synclr_hf.images.import_index import (
 
 _ABSENT = -1
 _LONGEST_TEXT = 2**20
-_TEXT_ERRORS = (UnicodeDecodeError, ValueError, OSError)
+_TEXT_ERRORS = (ValueError, OSError, RecursionError)
+"""What a caption raises that is no UTF-8 or no JSON; the last one is for JSON that is nested very deeply."""
 
 
 @dataclass
@@ -67,7 +69,10 @@ class TarPictures:
     def read(self, place: Sequence[int]) -> Entry:
         """Read the caption of a sample and find its picture."""
         number, header, text, data = place
-        told = self._told(number, text, data)
+        try:
+            told = self._told(number, text, data)
+        except _TEXT_ERRORS as error:  # the index could read it
+            raise OSError(f"'{self._files.paths[number].name}' has changed") from error
         name = f"{self._files.paths[number].name}/{self._header(number, header).name}"
         picture = FoundPicture(name, partial(self._contents, number, header), seed_of(told.get("seed")))
         concept, source = (one_line(told.get(what)) or None for what in ("concept", "source"))
@@ -130,6 +135,8 @@ class TarPictures:
 
     def _contents(self, number: int, offset: int) -> bytes:
         member = self._header(number, offset)
+        if member.size > LARGEST_FILE:
+            raise OSError("the file is too large")
         file = self._files[number]
         file.seek(member.offset_data)
         return file.read(member.size)
@@ -145,7 +152,8 @@ class TarPictures:
 
 
 def _caption(told: dict[str, Any]) -> str:
-    return next((text for name in CAPTION_NAMES if (text := one_line(told.get(name)))), "")
+    texts = (one_line(told[name]) for name in CAPTION_NAMES if isinstance(told.get(name), str))
+    return next((text for text in texts if text), "")
 
 
 def _damaged(path: Path, reason: str) -> UserInputError:
