@@ -40,8 +40,9 @@ def test_remote_code_imports_torch_and_transformers_only():
 
 
 def test_generating_rooms_import_no_torch():
-    rooms = "data concepts captions.stage images.stage toyworld.image_generator toyworld.language_model cli.main"
-    imports = "; ".join(f"import synclr_hf.{room}" for room in rooms.split())
+    rooms = "data concepts captions.stage images.stage images.import_stage cli.main".split()
+    rooms += ["toyworld.image_generator", "toyworld.language_model"]
+    imports = "; ".join(f"import synclr_hf.{room}" for room in rooms)
     check = f"{imports}; import sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

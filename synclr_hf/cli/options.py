@@ -75,7 +75,8 @@ def stage_options(
         if action.dest == "output_dir":
             action.required, action.default = False, _default_folder(default_name or stage, arguments)
         if action.dest in helps:
-            default = "" if action.default is None or action.default is False else f" (default: {action.default})"
+            has_none = action.default is None or action.default is False or action.default == []
+            default = "" if has_none else f" (default: {action.default})"
             action.help = f"{helps[action.dest]}{default}".replace("%", "%%")
     parser.add_argument("--workers", type=int, help="processes (default: one a core for toy, one a GPU for a model)")
     parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the data set there, shard by shard")

@@ -162,7 +162,7 @@ def model_terms(spec: str, part: str) -> tuple[str, str]:
     )
 
 
-def licence_fields(spec: str) -> dict[str, str]:
+def licence_fields(spec: str, repo_type: str = "model") -> dict[str, str]:
     """Return `license`, `license_name` and `license_link` as a model's own files on this machine state them.
 
     Looked at are the card (`README.md`) and then `config.json`, in the folder of the model or in the cache of the
@@ -171,11 +171,12 @@ def licence_fields(spec: str) -> dict[str, str]:
 
     Args:
         spec: a back end as the user typed it; files are there for `ORG/NAME` and folders, not for what a server runs.
+        repo_type: what `ORG/NAME` is on the Hub: `model` or `dataset`.
     """
     back_end, _, name = spec.partition(":")
     model = name if back_end in _LOCAL_BACK_ENDS else spec
     for file, read in (("README.md", _front_matter), ("config.json", _json)):
-        path = _model_file(model, file)
+        path = _model_file(model, file, repo_type)
         try:
             said = read(path) if path else None
         except Exception:  # anybody may have written these files: not text, not YAML, anything in it
@@ -244,7 +245,7 @@ def _one_line(text: object, limit: int) -> str:
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
-def _model_file(model: str, name: str) -> Path | None:
+def _model_file(model: str, name: str, repo_type: str) -> Path | None:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder / name
@@ -253,7 +254,7 @@ def _model_file(model: str, name: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     try:
-        path = try_to_load_from_cache(model, name)
+        path = try_to_load_from_cache(model, name, repo_type=repo_type)
     except ValueError:  # no name that the Hub allows
         return None
     return Path(path) if isinstance(path, str) else None

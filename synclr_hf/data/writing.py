@@ -6,7 +6,7 @@ import logging
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,8 +209,10 @@ def command_line(stage: str, config: Any) -> str:
     words = [f"synclr {stage}"]
     for setting in fields(config):
         value = getattr(config, setting.name)
-        if value != setting.default:
-            words.append(f"--{setting.name.replace('_', '-')} {shlex.quote(str(value))}")
+        default = setting.default if setting.default_factory is MISSING else setting.default_factory()
+        if value != default:
+            values = value if isinstance(value, list) else [value]
+            words.append(f"--{setting.name.replace('_', '-')} {shlex.join(map(str, values))}")
     return " ".join(words)
 
 

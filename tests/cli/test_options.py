@@ -13,6 +13,7 @@ from synclr_hf.captions.stage import CaptionsConfig
 from synclr_hf.cli.options import documented, stage_options
 from synclr_hf.errors import UserInputError
 from synclr_hf.images.config import ImagesConfig
+from synclr_hf.images.import_stage import ImportConfig
 
 
 def options(*typed, cls=CaptionsConfig, stage="captions"):
@@ -38,7 +39,7 @@ def test_an_option_too_few(capsys):
     assert "'many' is no whole number; write 1000, 10k or 1M" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("cls", [CaptionsConfig, BackgroundsConfig, DeduplicationConfig, ImagesConfig])
+@pytest.mark.parametrize("cls", [CaptionsConfig, BackgroundsConfig, DeduplicationConfig, ImagesConfig, ImportConfig])
 def test_the_help_says_what_every_option_is(cls, capsys):
     with pytest.raises(SystemExit):
         options("--help", cls=cls, stage="stage")
