@@ -1,0 +1,87 @@
+"""Grids of captions with their pictures for cards: one PNG of 1,200 pixels width that is read at 800."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from textwrap import wrap
+
+from PIL import Image, ImageDraw, ImageFont
+
+from synclr_hf.data.pictures import Picture, open_picture
+
+WIDTH = 1200
+LARGEST = 1_500_000
+"""Bytes of a grid at most: pictures are drawn smaller until it fits."""
+
+_INK, _SOFT = "#15191c", "#566067"
+_SIDES = (132, 116, 100, 84, 68)
+_GAP, _TEXT_SIZE, _LINE = 8, 19, 25
+_LEAST_TEXT = 330
+_LETTER = 0.56
+
+
+def caption_grid(rows: Sequence[tuple[str, str, Sequence[Picture]]]) -> bytes:
+    """Draw a line a row: its caption, what it is about below it, and its pictures beside it.
+
+    Args:
+        rows: caption, concept and pictures of each, at least one row with a picture; pictures that do not fit beside
+            the text are left out. Texts may be anything; what the font lacks is drawn as boxes.
+
+    Returns:
+        A PNG; the same rows give the same bytes.
+    """
+    for side in _SIDES:
+        file = io.BytesIO()
+        _drawn(rows, side).save(file, "PNG", optimize=True)
+        if file.tell() <= LARGEST:
+            break
+    return file.getvalue()
+
+
+def _drawn(rows: Sequence[tuple[str, str, Sequence[Picture]]], side: int) -> Image.Image:
+    most = (WIDTH - _LEAST_TEXT) // (side + _GAP)
+    columns = min(max(len(pictures) for _, _, pictures in rows), most)
+    left = WIDTH - columns * (side + _GAP)
+    grid = Image.new("RGB", (WIDTH, len(rows) * (side + _GAP) + _GAP), "white")
+    draw = ImageDraw.Draw(grid)
+    for number, (caption, concept, pictures) in enumerate(rows):
+        top = _GAP + number * (side + _GAP)
+        for place, line in enumerate(_lines(caption, left - 2 * _GAP, side // _LINE - 1)):
+            draw.text((_GAP, top + place * _LINE), line, fill=_INK, font=_font())
+        draw.text((_GAP, top + side - _LINE), _short(concept, left), fill=_SOFT, font=_font())
+        for place, picture in enumerate(pictures[:columns]):
+            grid.paste(_square(open_picture(picture), side), (left + place * (side + _GAP), top))
+    return grid
+
+
+def _square(image: Image.Image, side: int) -> Image.Image:
+    """Return the middle of a picture at `side` pixels."""
+    short = min(image.size)
+    left, top = (image.width - short) / 2, (image.height - short) / 2
+    return image.resize((side, side), Image.Resampling.LANCZOS, box=(left, top, left + short, top + short))
+
+
+def _lines(text: str, width: int, count: int) -> list[str]:
+    """Break a text into at most `count` lines that fit into `width` pixels."""
+    lines = wrap(_drawable(text), max(int(width / (_LETTER * _TEXT_SIZE)), 10)) or ["(empty)"]
+    return lines if len(lines) <= count else [*lines[: count - 1], _short(" ".join(lines[count - 1 :]), width)]
+
+
+def _short(text: str, width: int) -> str:
+    most = max(int(width / (_LETTER * _TEXT_SIZE)), 10)
+    text = _drawable(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _drawable(text: str) -> str:
+    return "".join(character for character in " ".join(text.split()) if character.isprintable())
+
+
+@lru_cache(maxsize=1)
+def _font() -> ImageFont.FreeTypeFont:
+    import matplotlib
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), _TEXT_SIZE)
