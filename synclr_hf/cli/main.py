@@ -18,6 +18,7 @@ COMMANDS = {
     "backgrounds": "ask a language model for the places where each concept is plausibly seen",
     "captions": "write captions for a list of concepts",
     "images": "draw several pictures of every caption",
+    "images-report": "look at the pictures of a set: grids, plots, recognisability and diversity, as a page",
     "pretrain": "train an encoder on the pictures",
     "continue": "go on training from saved weights: heads, teacher and all, with a schedule of its own",
     "export": "write the trained encoder as a model that AutoModel loads",
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run_command(name: str, arguments: list[str]) -> None:
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS, "synclr --help")
-    module = f"{name}_" if iskeyword(name) else name  # Python has a `continue` of its own
+    module = f"{name}_" if iskeyword(name) else name.replace("-", "_")  # Python has a `continue` of its own
     import_module(f"synclr_hf.cli.{module}").main(arguments)
 
 

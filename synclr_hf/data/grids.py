@@ -35,7 +35,7 @@ def caption_grid(rows: Sequence[tuple[str, str, Sequence[Picture]]]) -> bytes:
     """
     for side in _SIDES:
         file = io.BytesIO()
-        _drawn(rows, side).save(file, "PNG", optimize=True)
+        _drawn(rows, side).save(file, "PNG")
         if file.tell() <= LARGEST:
             break
     return file.getvalue()
@@ -49,9 +49,10 @@ def _drawn(rows: Sequence[tuple[str, str, Sequence[Picture]]], side: int) -> Ima
     draw = ImageDraw.Draw(grid)
     for number, (caption, concept, pictures) in enumerate(rows):
         top = _GAP + number * (side + _GAP)
-        for place, line in enumerate(_lines(caption, left - 2 * _GAP, side // _LINE - 1)):
+        lines = _lines(caption, left - 2 * _GAP, side // _LINE - 1)
+        for place, line in enumerate(lines):
             draw.text((_GAP, top + place * _LINE), line, fill=_INK, font=_font())
-        draw.text((_GAP, top + side - _LINE), _short(concept, left), fill=_SOFT, font=_font())
+        draw.text((_GAP, top + len(lines) * _LINE), _short(concept, left - 2 * _GAP), fill=_SOFT, font=_font())
         for place, picture in enumerate(pictures[:columns]):
             grid.paste(_square(open_picture(picture), side), (left + place * (side + _GAP), top))
     return grid

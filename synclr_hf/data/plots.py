@@ -54,6 +54,7 @@ def histogram_plot(
     axis: str,
     what: str,
     limit: tuple[float, str] | None = None,
+    most_bins: int = _MOST_BINS,
 ) -> bytes:
     """Draw how often each whole number comes, as shares in percent; a wide range is put into bins.
 
@@ -62,9 +63,10 @@ def histogram_plot(
         axis: what the number is.
         what: what is counted.
         limit: a number to mark by a line, and what it is; left out where the numbers stay far below it.
+        most_bins: bins at most; few numbers ask for few.
     """
     low, high = min(counts), max(counts)
-    width = -(-(high - low + 1) // _MOST_BINS)
+    width = -(-(high - low + 1) // most_bins)
     shares: dict[int, float] = {}
     for value, count in counts.items():
         bin_ = (value - low) // width

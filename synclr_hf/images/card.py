@@ -27,6 +27,7 @@ from synclr_hf.images.statistics import ImageStatistics, image_statistics
 _MOST_SOURCES = 40
 _MOST_CONCEPTS = 10
 _GRID_ROWS = 8
+_BINS = 30
 _NAME_LENGTH = 60
 
 
@@ -55,10 +56,12 @@ def image_card_sections(statistics: ImageStatistics, tally: Tally, config: Image
         pictures["samples"] = caption_grid(
             [(row.caption, row.concept, row.pictures) for row in sample.examples[:_GRID_ROWS]]
         )
-        pictures["sizes"] = histogram_plot(sample.kilobytes, axis="size of a picture (kB)", what="pictures")
+        pictures["sizes"] = histogram_plot(
+            sample.kilobytes, axis="size of a picture (kB)", what="pictures", most_bins=_BINS
+        )
     if len(sample.within):
         axis = "mean distance of the pictures of a caption (levels of 255)"
-        pictures["variety"] = histogram_plot(histogram(sample.within), axis=axis, what="captions")
+        pictures["variety"] = histogram_plot(histogram(sample.within), axis=axis, what="captions", most_bins=_BINS)
     if statistics.scores:
         axis = "score of a picture (hundredths)"
         pictures["scores"] = histogram_plot(statistics.scores, axis=axis, what="pictures")
@@ -123,7 +126,7 @@ def _rejected(statistics: ImageStatistics, tally: Tally) -> str:
     if lines:
         parts.append(table(("reason", "count", "share", "what it counts"), lines, numbers=("count",)))
     else:
-        parts.append("No picture was rejected.")
+        parts.append("No picture was rejected." if drawn else "Not counted.")
     return "\n\n".join(parts)
 
 
