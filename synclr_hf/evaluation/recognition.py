@@ -94,8 +94,11 @@ def recognition(drawn: LabelledImages, config: RecognitionConfig) -> dict[str, A
     known, real = _real(config) if config.labelled else (None, None)
     labels = eyes[0].labels or dict(enumerate(known.label_names if known else ()))
     match = match_classes(drawn.label_names, labels)
-    of_real = match_classes(real.label_names, labels).classes if real else match.classes
-    kept = set(match.classes.values()) & set(of_real.values())
+    kept = set(match.classes.values())
+    if real is not None:
+        there = [real.label_names[number] for number in np.unique(real.labels)]
+        of_real = match_classes(there, labels).classes
+        kept &= set(of_real.values())
     if not kept:
         raise _no_class(drawn.label_names, labels, config)
     sets = {"drawn": _relabelled(drawn, match.classes, labels, kept)}

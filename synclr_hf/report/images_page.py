@@ -181,8 +181,8 @@ def _methods(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Recogniser", who),
         (
             "Recognisability",
-            "F1 score of each class, in the mean over classes; 100\u202f%: every picture is taken for what it was drawn "
-            "of, and for nothing else",
+            "F1 score of each class, in the mean over classes; 100\u202f%: every picture is taken for what it "
+            "was drawn of, and for nothing else",
         ),
         (
             "Diversity",

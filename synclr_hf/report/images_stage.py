@@ -77,6 +77,9 @@ def write_images_report(config: ImagesReportConfig) -> Path:
     if folder.exists() and not folder.is_dir():
         raise UserInputError(f"--output {folder} is a file; type the name of a folder")
     rows = ParquetRows(config.images, IMAGE_COLUMNS)
+    recognised = None
+    if config.recognition().is_asked:
+        recognised = recognition(drawn_pictures(rows, config.sample), config.recognition())
     with Progress("looking at the images"):
         statistics = image_statistics(rows, seed=config.seed, sample_rows=config.sample)
     if statistics.sample.pictures == 0:
@@ -85,9 +88,6 @@ def write_images_report(config: ImagesReportConfig) -> Path:
             "needed: JPEG, WebP or what else Pillow opens; draw them again: type synclr images"
         )
     tally = _tally(Path(config.images).expanduser())
-    recognised = None
-    if config.recognition().is_asked:
-        recognised = recognition(drawn_pictures(rows, config.sample), config.recognition())
     folder.mkdir(parents=True, exist_ok=True)
     facts = _facts(statistics, tally, recognised, config)
     text = json.dumps(finite(facts), indent=2, ensure_ascii=False, allow_nan=False, default=str)
