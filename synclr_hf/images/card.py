@@ -7,9 +7,7 @@ from pathlib import Path
 
 from synclr_hf.data.cards import REJECTED, CardSections, code, licence_fields, plain, table
 from synclr_hf.data.grids import caption_grid
-from synclr_hf.data.parquet_rows import ParquetRows
 from synclr_hf.data.plots import histogram_plot
-from synclr_hf.data.schemas import IMAGE_COLUMNS
 from synclr_hf.data.shards import CARD_FOLDER
 from synclr_hf.data.tally import Tally
 from synclr_hf.images.config import ImagesConfig
@@ -22,7 +20,7 @@ from synclr_hf.images.facts import (
     span,
     which_sample,
 )
-from synclr_hf.images.statistics import ImageStatistics, image_statistics
+from synclr_hf.images.statistics import ImageStatistics, image_rows, image_statistics
 
 _MOST_SOURCES = 40
 _MOST_CONCEPTS = 10
@@ -39,7 +37,7 @@ def describe_images(files: Sequence[Path], tally: Tally, config: ImagesConfig | 
         tally: what they all told, added up.
         config: the settings of the run; `None` for pictures that were drawn elsewhere.
     """
-    rows = ParquetRows(files[0].parents[1], IMAGE_COLUMNS)
+    rows = image_rows(files[0].parents[1])
     return image_card_sections(image_statistics(rows, seed=config.seed if config else 0), tally, config)
 
 

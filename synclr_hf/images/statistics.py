@@ -6,10 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from synclr_hf.data.parquet_rows import ParquetRows
+from synclr_hf.data.schemas import IMAGE_COLUMNS
 from synclr_hf.images.samples import PictureSample, picture_sample, ranked
 
 SAMPLE_ROWS = 256
@@ -50,15 +52,21 @@ class ImageStatistics:
     sample: PictureSample
 
 
+def image_rows(path_or_hub_id: str | Path) -> ParquetRows:
+    """Open image rows with all columns of `image_features`, `scores` too where there are any; see `ParquetRows`."""
+    rows = ParquetRows(path_or_hub_id, IMAGE_COLUMNS)
+    return ParquetRows(path_or_hub_id, (*IMAGE_COLUMNS, "scores")) if rows.has_column("scores") else rows
+
+
 def image_statistics(rows: ParquetRows, *, seed: int = 0, sample_rows: int = SAMPLE_ROWS) -> ImageStatistics:
     """Look once at all rows, and at the pictures of some; memory grows with the number of different concepts only.
 
     Args:
-        rows: image rows with all columns of `image_features`.
+        rows: what `image_rows` returned.
         seed: decides which examples are shown.
         sample_rows: rows of the sample at most.
     """
-    has_scores = rows.has_column("scores")
+    has_scores = "scores" in rows.column_names
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("concept", "source")}
     made: dict[str, Counter[str]] = {}
     numbers: Counter[int] = Counter()

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from synclr_hf.data.pictures import open_picture
 from synclr_hf.data.tally import Tally
-from synclr_hf.images.facts import histogram, making_lines, percent, reason_lines, sample_lines, spread, which_sample
+from synclr_hf.images.facts import histogram, making_lines, reason_lines, sample_lines, spread, which_sample
 from synclr_hf.images.samples import ShownRow
 from synclr_hf.images.statistics import ImageStatistics
 from synclr_hf.report.columns import histogram_svg
 from synclr_hf.report.content import CaptionPictures
 from synclr_hf.report.page import CAPTION_PICTURE_SIZE, render
+from synclr_hf.report.wording import percent
 
 _MOST_BARS = 20
 _SIDES = {"drawn": "Drawn pictures", "real": "Real pictures"}
@@ -33,10 +35,12 @@ def render_images_page(
         config: the settings of the report; `images` is the set.
     """
     is_told = bool(tally.cost or tally.counts)
+    where = Path(str(config["images"])).expanduser()
+    name = where.resolve().name if where.is_dir() else str(config["images"])
     return render(
         "images.html",
-        name=str(config["images"]),
-        headline=_headline(statistics, str(config["images"])),
+        name=name,
+        headline=_headline(statistics, name),
         tiles=_tiles(statistics, recognition),
         grids=_grids(statistics),
         size=CAPTION_PICTURE_SIZE,

@@ -15,14 +15,13 @@ from synclr_hf.data.parquet_rows import ParquetRows
 from synclr_hf.data.pictures import Picture
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.runs import RUN_FILE, noted_shards, read_record, shard_count
-from synclr_hf.data.schemas import IMAGE_COLUMNS
 from synclr_hf.data.shards import write_text
 from synclr_hf.data.tally import Tally
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.recognition import RecognitionConfig, recognition
 from synclr_hf.images.facts import making_lines, reason_lines
-from synclr_hf.images.statistics import ImageStatistics, even_sample, image_statistics
+from synclr_hf.images.statistics import ImageStatistics, even_sample, image_rows, image_statistics
 from synclr_hf.report.images_page import render_images_page
 from synclr_hf.report.stage import REPORT_HTML, REPORT_JSON, finite
 
@@ -76,7 +75,7 @@ def write_images_report(config: ImagesReportConfig) -> Path:
     folder = Path(config.output or "").expanduser()
     if folder.exists() and not folder.is_dir():
         raise UserInputError(f"--output {folder} is a file; type the name of a folder")
-    rows = ParquetRows(config.images, IMAGE_COLUMNS)
+    rows = image_rows(config.images)
     recognised = None
     if config.recognition().is_asked:
         recognised = recognition(drawn_pictures(rows, config.sample), config.recognition())
