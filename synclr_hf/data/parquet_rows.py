@@ -105,6 +105,17 @@ class ParquetRows(Sequence[dict[str, Any]]):
             for first in range(0, len(blocks), _FOOTERS_AT_ONCE):
                 yield from pool.map(self._read_columns, blocks[first : first + _FOOTERS_AT_ONCE], repeat(columns))
 
+    def picked(self, places: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """Yield the rows with these numbers, which rise; one block is in memory at a time, and none is kept."""
+        held, table, first = -1, None, 0
+        for place in places:
+            block = int(np.searchsorted(self._ends, place, side="right"))
+            if block != held or table is None:
+                table = None  # before the next one is read
+                held, table = block, self._read_block(block)
+                first = int(self._ends[block] - self.block_lengths[block])
+            yield table.slice(place - first, 1).to_pylist()[0]
+
     def has_column(self, name: str) -> bool:
         """Tell whether the files have a further column; the first one is asked."""
         return name in _read(self._files[0], lambda parquet: parquet.schema_arrow.names)

@@ -58,7 +58,7 @@ def image_card_sections(statistics: ImageStatistics, tally: Tally, config: Image
             sample.kilobytes, axis="size of a picture (kB)", what="pictures", most_bins=_BINS
         )
     if len(sample.within):
-        axis = "mean distance of the pictures of a caption (levels of 255)"
+        axis = "mean distance of the pictures of a caption"
         pictures["variety"] = histogram_plot(histogram(sample.within), axis=axis, what="captions", most_bins=_BINS)
     if statistics.scores:
         axis = "score of a picture (hundredths)"

@@ -8,6 +8,7 @@ from itertools import accumulate
 import numpy as np
 
 from synclr_hf.data.tally import Tally
+from synclr_hf.images.samples import ranked
 from synclr_hf.images.statistics import ImageStatistics
 
 DRAWN_AGAIN = {
@@ -67,7 +68,7 @@ def making_lines(statistics: ImageStatistics, tally: Tally) -> list[tuple[str, s
     """
     order = {name: place for place, name in enumerate(_TITLES)}
     names = sorted(statistics.made, key=lambda name: (order.get(name, len(order)), name))
-    made = [(_TITLES.get(name, name), _values(statistics.made[name])) for name in names]
+    made = [(_TITLES.get(name, name), _values(_told(statistics, name))) for name in names]
     seconds, drawn = tally.cost.get("seconds", 0.0), tally.cost.get("pictures")
     unit = hour_unit(statistics)
     cost = [
@@ -81,10 +82,10 @@ def making_lines(statistics: ImageStatistics, tally: Tally) -> list[tuple[str, s
 
 def hour_unit(statistics: ImageStatistics) -> str:
     """Return what an hour of one process is: it fills a GPU, or a core for the toy renderer."""
-    devices = {device.partition(":")[0] for device in statistics.made.get("device", {})}
+    devices = {device.partition(":")[0] for device in _told(statistics, "device")}
     if devices == {"cuda"}:
         return "GPU-hour"
-    if set(statistics.made.get("generator", {})) == {"toyworld-renderer"}:
+    if set(_told(statistics, "generator")) == {"toyworld-renderer"}:
         return "core-hour"
     return "hour of one process" + (" on the CPU" if devices == {"cpu"} else "")
 
@@ -162,6 +163,14 @@ def _meaning(reason: str) -> str:
     if reason.startswith("dropped_"):
         return "captions that went, for their pictures were so in every try"
     return DRAWN_AGAIN.get(reason) or _OF_ROWS.get(reason, "")
+
+
+def _told(statistics: ImageStatistics, name: str) -> dict[str, int]:
+    """Return the values of an entry of the provenance; an empty one for the pictures that lack it."""
+    counts = dict(statistics.made.get(name, {}))
+    if missing := statistics.pictures - sum(counts.values()):
+        counts[""] = counts.get("", 0) + missing
+    return ranked(counts)
 
 
 def _values(counts: Mapping[str, int]) -> str:

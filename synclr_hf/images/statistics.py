@@ -96,7 +96,7 @@ def image_statistics(rows: ParquetRows, *, seed: int = 0, sample_rows: int = SAM
         made={name: ranked(values) for name, values in made.items()},
         scores=dict(sorted(scores.items())),
         score_mean=score_sum / scores.total() if scores else None,
-        sample=picture_sample((rows[place] for place in even_sample(rows, sample_rows)), seed=seed),
+        sample=picture_sample(rows.picked(even_sample(rows, sample_rows)), seed=seed),
     )
 
 

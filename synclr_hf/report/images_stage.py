@@ -99,12 +99,11 @@ def drawn_pictures(rows: ParquetRows, sample: int) -> LabelledImages:
     """Return the pictures of a sample of rows; classes are the concepts in order, groups the captions."""
     chosen = even_sample(rows, sample)
     concepts, places, numbers = [], [], []
-    for place in chosen:
-        row = rows[place]
+    for place, row in zip(chosen, rows.picked(chosen), strict=True):
         if row["concept"]:
             concepts.append(row["concept"])
-            places += [place] * len(row["images"])
-            numbers += [len(row["images"])]
+            places += [place] * len(row["images"] or ())
+            numbers.append(len(row["images"] or ()))
     names = tuple(sorted(set(concepts)))
     index = {name: number for number, name in enumerate(names)}
     counts = np.array(numbers, dtype=np.int64)

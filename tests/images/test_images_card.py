@@ -78,6 +78,7 @@ def test_rejects_stand_with_their_shares(plain):
         ({"generator": {"toyworld-renderer": 4}}, "core-hour"),
         ({"generator": {"m": 4}, "device": {"cpu": 4}}, "hour of one process on the CPU"),
         ({"generator": {"m": 4}, "device": {"cpu": 2, "cuda": 2}}, "hour of one process"),
+        ({"generator": {"m": 4}, "device": {"cuda": 2}}, "hour of one process"),
         ({}, "hour of one process"),
     ],
 )
@@ -88,11 +89,18 @@ def test_the_cost_is_per_hour_of_what_was_used(made, unit):
 
 def test_the_cost_names_models_licences_and_what_differs(tmp_path, plain):
     (tmp_path / "README.md").write_text("---\nlicense: openrail++\n---\n")
-    made = {"generator": {"a`b|": 3, "c": 1}, "scheduler": {"": 4}, "guidance_scale": {"2.5": 4}, "zoo": {"x": 4}}
+    made = {
+        "generator": {"a`b|": 3, "c": 1},
+        "scheduler": {"": 4},
+        "guidance_scale": {"2.5": 4},
+        "adapter": {"lora": 1},
+        "zoo": {"x": 4},
+    }
     config = replace(CONFIG, image_generator="diffusers:org/name", adapter=str(tmp_path))
     card = image_card_sections(replace(without_pictures(), made=made), Tally(), config)
     told = card.sections["Making and cost"]
     assert "| generator | `` a`b\\| (75.0 %), c (25.0 %) `` |" in told and "scheduler" not in told
+    assert "| adapter | `none (75.0 %), lora (25.0 %)` |" in told  # rows that say nothing of one have none
     assert "| guidance scale | `2.5` |" in told and "| zoo | `x` |" in told
     assert "| licence of the generator | unknown, not checked |" in told
     assert "| licence of the adapter | license: openrail++ (its own files say so; not checked) |" in told

@@ -143,6 +143,19 @@ def test_what_cannot_be_used_is_told_in_a_line(images, classifier, tmp_path):
     assert ImagesReportConfig("org/bird-images@main").output == "outputs/bird-images-report"
 
 
+@pytest.mark.slow
+def test_a_set_on_the_hub_is_looked_at_without_storing_it(hub, images, tmp_path):
+    files = {str(path.relative_to(images)): path.read_bytes() for path in images.rglob("*.*") if path.is_file()}
+    hub.add("org/pictures", {name: data for name, data in files.items() if "data/" in name}, "dataset")
+    asked = f"['images-report', 'org/pictures', '--output', {str(tmp_path / 'report')!r}]"
+    hub.python(
+        f"from synclr_hf.cli.main import main\ntry:\n  main({asked})\nexcept SystemExit as e: assert e.code == 0"
+    )
+    facts = json.loads((tmp_path / "report/report.json").read_text())
+    assert facts["pictures"] == 40 and facts["cost"] == {} and not list(hub.folder.rglob("*.parquet"))
+    assert "Not told here" in (tmp_path / "report/report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("counts", [{7: 3}, {-2: 1, 5: 1}, {n: n + 1 for n in range(500)}])
 def test_histograms_stay_in_their_frame(counts):
     svg = str(histogram_svg(counts, title="a<b", divisor=100))
