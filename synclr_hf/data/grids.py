@@ -6,7 +6,6 @@ import io
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from textwrap import wrap
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -20,7 +19,7 @@ _INK, _SOFT = "#15191c", "#566067"
 _SIDES = (132, 116, 100, 84, 68)
 _GAP, _TEXT_SIZE, _LINE = 8, 19, 25
 _LEAST_TEXT = 330
-_LETTER = 0.56
+_LONGEST = 2000
 
 
 def caption_grid(rows: Sequence[tuple[str, str, Sequence[Picture]]]) -> bytes:
@@ -66,19 +65,33 @@ def _square(image: Image.Image, side: int) -> Image.Image:
 
 
 def _lines(text: str, width: int, count: int) -> list[str]:
-    """Break a text into at most `count` lines that fit into `width` pixels."""
-    lines = wrap(_drawable(text), max(int(width / (_LETTER * _TEXT_SIZE)), 10)) or ["(empty)"]
-    return lines if len(lines) <= count else [*lines[: count - 1], _short(" ".join(lines[count - 1 :]), width)]
+    """Break a text into at most `count` lines that fit into `width` pixels; what is too long is cut."""
+    lines = [""]
+    for word in _drawable(text).split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and _font().getlength(longer) > width:
+            if len(lines) == count:
+                lines[-1] = longer
+                break
+            longer = word
+            lines.append("")
+        lines[-1] = longer
+    return [_short(line, width) for line in lines] if lines[0] else ["(empty)"]
 
 
 def _short(text: str, width: int) -> str:
-    most = max(int(width / (_LETTER * _TEXT_SIZE)), 10)
+    """Return a text cut to `width` pixels."""
     text = _drawable(text)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    if _font().getlength(text) <= width:
+        return text
+    while text and _font().getlength(f"{text}…") > width:
+        text = text[: -max(1, len(text) // 20)]
+    return f"{text}…"
 
 
 def _drawable(text: str) -> str:
-    return "".join(character for character in " ".join(text.split()) if character.isprintable())
+    """Return the first letters of a text on one line, without what cannot be drawn."""
+    return "".join(character for character in " ".join(text[:_LONGEST].split()) if character.isprintable())
 
 
 @lru_cache(maxsize=1)
