@@ -35,7 +35,7 @@ EXIT_BROKEN_PIPE = 141
 
 def usage() -> str:
     """Return the help text of the bare command."""
-    lines = "\n".join(f"  {name:<13}{what}" for name, what in COMMANDS.items())
+    lines = "\n".join(f"  {name:<15}{what}" for name, what in COMMANDS.items())
     return f"usage: synclr COMMAND [options]\n\n{lines}\n\nsynclr COMMAND --help tells the options of one."
 
 
