@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import write_text
-from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.data import labelled_splits
+from synclr_hf.evaluation.encoders import load_pretrained
 from synclr_hf.evaluation.stage import evaluate_encoders
 
 
@@ -24,14 +23,8 @@ def load_encoder(name: str) -> PreTrainedModel:
     Raises:
         UserInputError: nothing there that `AutoModel` loads.
     """
-    try:
-        return AutoModel.from_pretrained(name)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserInputError(
-            f"--model '{name}' cannot be loaded ({reason}); type the folder of an encoder, "
-            "e.g. outputs/quickstart/encoder"
-        ) from error
+    hint = "type the folder of an encoder, e.g. outputs/quickstart/encoder"
+    return load_pretrained(AutoModel, name, "--model", hint)
 
 
 def untrained_encoder(name: str, seed: int) -> PreTrainedModel:

@@ -19,6 +19,7 @@ COMMANDS = {
     "captions": "write captions for a list of concepts",
     "images": "draw several pictures of every caption",
     "import": "turn pictures and captions that were made elsewhere into an images set",
+    "images-report": "look at the pictures of a set: grids, plots, recognisability and diversity, as a page",
     "pretrain": "train an encoder on the pictures",
     "continue": "go on training from saved weights: heads, teacher and all, with a schedule of its own",
     "export": "write the trained encoder as a model that AutoModel loads",
@@ -35,7 +36,7 @@ EXIT_BROKEN_PIPE = 141
 
 def usage() -> str:
     """Return the help text of the bare command."""
-    lines = "\n".join(f"  {name:<13}{what}" for name, what in COMMANDS.items())
+    lines = "\n".join(f"  {name:<15}{what}" for name, what in COMMANDS.items())
     return f"usage: synclr COMMAND [options]\n\n{lines}\n\nsynclr COMMAND --help tells the options of one."
 
 
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run_command(name: str, arguments: list[str]) -> None:
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS, "synclr --help")
-    module = f"{name}_" if iskeyword(name) else name  # Python has words of its own: `continue`, `import`
+    module = f"{name}_" if iskeyword(name) else name.replace("-", "_")  # Python has words of its own: `import`
     import_module(f"synclr_hf.cli.{module}").main(arguments)
 
 

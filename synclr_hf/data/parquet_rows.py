@@ -6,8 +6,9 @@ import hashlib
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -94,6 +95,31 @@ class ParquetRows(Sequence[dict[str, Any]]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cache": OrderedDict()}
 
+    def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield all rows in order, a block at a time, with these columns alone; memory does not grow with the rows.
+
+        Of `images` the paths alone are read: how many pictures a row has costs no reading of pictures.
+        """
+        blocks = range(len(self.block_lengths))
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+            for first in range(0, len(blocks), _FOOTERS_AT_ONCE):
+                yield from pool.map(self._read_columns, blocks[first : first + _FOOTERS_AT_ONCE], repeat(columns))
+
+    def picked(self, places: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """Yield the rows with these numbers, which rise; one block is in memory at a time, and none is kept."""
+        held, table, first = -1, None, 0
+        for place in places:
+            block = int(np.searchsorted(self._ends, place, side="right"))
+            if block != held or table is None:
+                table = None  # before the next one is read
+                held, table = block, self._read_block(block)
+                first = int(self._ends[block] - self.block_lengths[block])
+            yield table.slice(place - first, 1).to_pylist()[0]
+
+    def has_column(self, name: str) -> bool:
+        """Tell whether the files have a further column; the first one is asked."""
+        return name in _read(self._files[0], lambda parquet: parquet.schema_arrow.names)
+
     def unique(self, column: str) -> list[Any]:
         """Return the distinct values of a column in no order; reads this column of all files."""
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
@@ -123,6 +149,17 @@ class ParquetRows(Sequence[dict[str, Any]]):
     def _read_block(self, block: int) -> pa.Table:
         file, group = self._files[self._block_files[block]], int(self._block_groups[block])
         return _read(file, lambda parquet: parquet.read_row_group(group, columns=self.column_names, use_threads=False))
+
+    def _read_columns(self, block: int, columns: Sequence[str]) -> pa.Table:
+        file, group = self._files[self._block_files[block]], int(self._block_groups[block])
+
+        def read(parquet: pq.ParquetFile) -> pa.Table:
+            leaves = [parquet.schema.column(number).path for number in range(len(parquet.schema))]
+            paths = [leaf for leaf in leaves if leaf.startswith("images.") and leaf.endswith(".path")]
+            light = [name for column in columns for name in (paths or [column] if column == "images" else [column])]
+            return parquet.read_row_group(group, columns=light, use_threads=False)
+
+        return _read(file, read)
 
     def _fingerprint(self, folder: Path, files: list[str]) -> str:
         if (folder / RUN_FILE).is_file():

@@ -54,17 +54,19 @@ def histogram_plot(
     axis: str,
     what: str,
     limit: tuple[float, str] | None = None,
+    most_bins: int = _MOST_BINS,
 ) -> bytes:
     """Draw how often each whole number comes, as shares in percent; a wide range is put into bins.
 
     Args:
-        counts: number (0 or more) -> how often, not empty.
+        counts: number -> how often, not empty; no room is left below 0 unless there are such numbers.
         axis: what the number is.
         what: what is counted.
         limit: a number to mark by a line, and what it is; left out where the numbers stay far below it.
+        most_bins: bins at most; few numbers ask for few.
     """
     low, high = min(counts), max(counts)
-    width = -(-(high - low + 1) // _MOST_BINS)
+    width = -(-(high - low + 1) // most_bins)
     shares: dict[int, float] = {}
     for value, count in counts.items():
         bin_ = (value - low) // width
@@ -76,7 +78,7 @@ def histogram_plot(
         marked = limit is not None and high > 0.7 * limit[0]
         right = max(high, limit[0]) if limit is not None and marked else high
         margin = max(0.03 * (right - low), (_LEAST_RANGE - (right - low)) / 2)
-        axes.set_xlim(max(low - 0.5 - margin, -0.5 - 0.03 * (right - low)), right + 0.5 + margin)
+        axes.set_xlim(max(low - 0.5 - margin, min(low, 0) - 0.5 - 0.03 * (right - low)), right + 0.5 + margin)
         axes.set_ylim(0, max(shares.values()) * 1.12)
         _whole_ticks(axes.xaxis)
         axes.set_xlabel(axis if width == 1 else f"{axis} (bins of {width:,})")

@@ -29,7 +29,9 @@ HELD_OUT_SHARE = 1 / 3
 """Share of a data set with a single split that is used for testing."""
 
 
-def labelled_splits(path_or_id: str | Path, *, seed: int = 0) -> tuple[LabelledImages, LabelledImages]:
+def labelled_splits(
+    path_or_id: str | Path, *, seed: int = 0, option: str = "--eval-dataset"
+) -> tuple[LabelledImages, LabelledImages]:
     """Load the train and the test side of a labelled image data set.
 
     Two layouts are read: a picture and a class a row (`image` and `label`, a `ClassLabel`, string or integer column),
@@ -39,11 +41,12 @@ def labelled_splits(path_or_id: str | Path, *, seed: int = 0) -> tuple[LabelledI
     Args:
         path_or_id: a folder that `datasets.load_dataset` reads, or the name of a data set on the Hub.
         seed: of the division of a single split.
+        option: the option that names the set, for the errors.
 
     Raises:
         UserInputError: nothing is there, it has no picture or label column, or fewer than two classes.
     """
-    splits = _load(path_or_id)
+    splits = _load(path_or_id, option)
     train_name = next((name for name in TRAIN_SPLITS if name in splits), None)
     test_name = next((name for name in TEST_SPLITS if name in splits and _has_labels(splits[name], path_or_id)), None)
     if train_name is not None and test_name is not None:
@@ -76,7 +79,7 @@ class _Column(Sequence[Picture]):
         return value if self._places is None else value[int(self._places[place])]
 
 
-def _load(path_or_id: str | Path) -> dict[str, Dataset]:
+def _load(path_or_id: str | Path, option: str) -> dict[str, Dataset]:
     """Load all splits with one-line errors."""
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
@@ -86,7 +89,7 @@ def _load(path_or_id: str | Path) -> dict[str, Dataset]:
     if not is_here and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise UserInputError(
             f"no data set at '{name}'; allowed: an existing folder or the name of a data set on the Hub; "
-            "type --eval-dataset FOLDER or --eval-dataset ORG/NAME"
+            f"type {option} FOLDER or {option} ORG/NAME"
         )
     if (Path(name) / RUN_FILE).is_file():  # made by our images stage: complete, or an error says what to type
         return {"train": read_images(name)}
@@ -97,7 +100,7 @@ def _load(path_or_id: str | Path) -> dict[str, Dataset]:
         reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0][:200]
         raise UserInputError(
             f"cannot load {where} '{name}' ({reason}); allowed: whatever datasets.load_dataset reads; "
-            "type --eval-dataset FOLDER or --eval-dataset ORG/NAME"
+            f"type {option} FOLDER or {option} ORG/NAME"
         ) from error
     if not any(len(split) for split in splits.values()):
         raise UserInputError(f"the data set '{name}' has no rows; give one with pictures and labels")

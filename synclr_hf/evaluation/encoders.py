@@ -9,14 +9,38 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD, Picture
+from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.pictures import picture_array
 
 _NORMED_IN_POOLER = ("clip", "siglip")
 """Beginnings of the model types whose last norm sits in the pooler; elsewhere the pooler adds a layer or nothing."""
+
+
+def load_pretrained(
+    auto: Any, name: str, option: str, hint: str = "type ORG/NAME or the folder of a model", **options: Any
+) -> Any:
+    """Load a model from a folder or the Hub.
+
+    Args:
+        auto: a class with `from_pretrained`, e.g. `AutoModel`.
+        name: folder or Hub id.
+        option: the option that names it.
+        hint: what to type instead.
+        **options: of `from_pretrained`.
+
+    Raises:
+        UserInputError: nothing there that the class loads.
+    """
+    try:
+        return auto.from_pretrained(name, **options)
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserInputError(f"{option} '{name}' cannot be loaded ({reason}); {hint}") from error
 
 
 @contextmanager

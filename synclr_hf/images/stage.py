@@ -14,6 +14,7 @@ from synclr_hf.data.runs import RUN_FILE, Part, read_record
 from synclr_hf.data.schemas import image_features
 from synclr_hf.data.shards import Row
 from synclr_hf.data.writing import command_line, write_run
+from synclr_hf.images.card import describe_images
 from synclr_hf.images.config import ImagesConfig
 from synclr_hf.images.generators import find_image_generator
 from synclr_hf.images.maker import ImageMaker
@@ -59,6 +60,7 @@ def write_images(
         configuration={**contents, _FINGERPRINT: captions_fingerprint(config.captions, captions)},
         remarks={"command": command_line("images", config), "captions": config.captions},
         card=partial(_card_facts, config),
+        describe=partial(describe_images, config=config),
         unit="picture",
         units_per_row=config.images_per_caption,
         growth=growth,
@@ -100,12 +102,16 @@ def _card_facts(config: ImagesConfig) -> CardFacts:
             "caption with all its pictures: positives of each other."
         ),
         columns=_COLUMNS,
-        terms={"Pictures": sentence, "Captions": caption_sentence},
+        terms={"Pictures": sentence, **_adapter_terms(config.adapter), "Captions": caption_sentence},
         license=licence if licence == caption_licence else "unknown",
         settings={name: value for name, value in asdict(config).items() if name != "extend"},
         command=command_line("images", config),
         task_categories=("image-feature-extraction",),
     )
+
+
+def _adapter_terms(adapter: str | None) -> dict[str, str]:
+    return {"Adapter": model_terms(adapter, "adapter")[1]} if adapter else {}
 
 
 def _caption_terms(captions: str) -> tuple[str, str]:

@@ -12,11 +12,12 @@ from PIL.Image import Image
 
 @dataclass(frozen=True)
 class CaptionPictures:
-    """A caption and the pictures drawn of it."""
+    """A caption and the pictures drawn of it, and what is told about them beside the concept."""
 
     caption: str
     concept: str
     pictures: Sequence[Image]
+    note: str = ""
 
 
 @dataclass(frozen=True)

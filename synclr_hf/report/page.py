@@ -26,17 +26,10 @@ _FOLDER = Path(__file__).parent
 
 def render_page(content: ReportContent) -> str:
     """Return the whole page as HTML; every text of the run is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "percent": percent, "jpeg": jpeg_uri}
     facts = content.facts
     evaluations = {"Held-out pictures": facts["evaluation"], **facts.get("other_evaluations", {})}
-    return environment.get_template("template.html").render(
+    return render(
+        "template.html",
         headline=headline(facts["evaluation"]),
         evaluations=[_evaluation(name, results) for name, results in evaluations.items()],
         captions=content.captions,
@@ -50,9 +43,22 @@ def render_page(content: ReportContent) -> str:
         run_facts=_run_facts(facts),
         config=_readable(facts["config"]),
         sizes={"caption": CAPTION_PICTURE_SIZE, "query": QUERY_SIZE, "neighbour": NEIGHBOUR_SIZE},
-        style=Markup((_FOLDER / "style.css").read_text(encoding="utf-8")),
         script=Markup((_FOLDER / "curves.js").read_text(encoding="utf-8")),
     )
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a page from a template of this folder, with the style of all pages; every text is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": duration, "percent": percent, "jpeg": jpeg_uri}
+    style = Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))
+    return environment.get_template(template).render(style=style, **values)
 
 
 def _tiles(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -203,3 +203,10 @@ def test_the_card_names_the_terms_of_both_models(toy):
     card = (toy / "README.md").read_text()
     assert "license: apache-2.0" in card and "- **Pictures**: " in card and "- **Captions**: " in card
     assert "synclr images --output-dir" in card and "--size 64 --rows-per-shard 12" in card
+
+
+def test_the_card_shows_samples_and_numbers_of_the_run(toy):
+    card = (toy / "README.md").read_text()
+    assert "160 pictures of 40 captions: 4 of each." in card and "| generator | `toyworld-renderer` |" in card
+    assert "![captions with their pictures](card/samples.png)" in card and "licence of the generator | a part" in card
+    assert sorted(path.name for path in (toy / "card").iterdir()) == ["samples.png", "sizes.png", "variety.png"]
