@@ -24,6 +24,9 @@ TINY_FILE = 10_000_000
 GOOD_FILE = 200_000_000
 """Bytes of a data file: below the first there are needlessly many, around the second they load and resume well."""
 
+MOST_FILES_OF_A_FOLDER = 10_000
+"""What the Hub recommends (huggingface.co/docs/hub/repositories-recommendations)."""
+
 MOST_ROWS_SUGGESTED = 10_000
 """The captions of a shard are drawn together and held in memory."""
 
@@ -57,6 +60,7 @@ class StageWork:
         stage: its name.
         amount: number of units.
         unit: `captions` or `pictures`.
+        pieces: what devices share out, whole: shards, or the captions of a step.
         rate: how fast one device does it; `None`: nobody knows.
         unknown: why nobody knows, and what to type.
     """
@@ -64,6 +68,7 @@ class StageWork:
     stage: str
     amount: int
     unit: str
+    pieces: int
     rate: Rate | None
     unknown: str = ""
 
@@ -84,7 +89,7 @@ class StageCost:
 
 
 def stage_cost(work: StageWork, devices: Sequence[int], price: float | None = None) -> StageCost | None:
-    """Return what a stage takes: its rate grows with the number of devices, and each process loads its model once.
+    """Return what a stage takes: devices share out its pieces, and each process loads its model once.
 
     Args:
         work: the stage.
@@ -97,7 +102,8 @@ def stage_cost(work: StageWork, devices: Sequence[int], price: float | None = No
     seconds = work.amount / rate.per_second
     hours = seconds / HOUR
     cost = hours * price if price is not None and rate.is_gpu else None
-    return StageCost(hours, cost, {number: seconds / number + rate.load_seconds for number in devices})
+    shares = {number: -(-work.pieces // number) / work.pieces for number in devices}
+    return StageCost(hours, cost, {number: seconds * share + rate.load_seconds for number, share in shares.items()})
 
 
 def total_cost(works: Sequence[StageWork], devices: Sequence[int], price: float | None = None) -> StageCost | None:
@@ -123,11 +129,13 @@ class Training:
         steps: optimizer steps.
         captions_per_step: captions of one, over all processes.
         images_per_caption: pictures of a caption that are used.
+        processes: for which the recipe's batch is meant; `None` where the captions of a step were given.
     """
 
     steps: int
     captions_per_step: int
     images_per_caption: int
+    processes: int | None = None
 
     @property
     def pictures(self) -> int:
@@ -159,7 +167,7 @@ def training_of(
     if steps <= 0:
         steps = int(float(arguments.get("num_train_epochs", 3)) * captions / step)
     used = (pretraining.get("views") or {}).get("images_per_caption") or images_per_caption
-    return Training(steps, step, int(used))
+    return Training(steps, step, int(used), processes if captions_per_step is None else None)
 
 
 def checkpoint_bytes(pretraining: Mapping[str, Any]) -> tuple[int, int]:
@@ -270,15 +278,25 @@ class Files:
         return min(self.rows_per_shard, self.rows) / self.rows_per_second
 
     @property
+    def rows_for_the_hub(self) -> int | None:
+        """Rows per shard with which the set keeps to what the Hub recommends; `None` where it does."""
+        return _rounded_up(self.rows / MOST_FILES_OF_A_FOLDER, 2) if self.count > MOST_FILES_OF_A_FOLDER else None
+
+    @property
     def suggestion(self) -> int | None:
         """Rows per shard to type instead, where there are too many files, or many that are tiny."""
         too_many = self.count > MAX_SHARDS
         if not too_many and (self.count < 1000 or self.file_bytes >= TINY_FILE):
             return None
         wanted = max(min(GOOD_FILE / self.row_bytes, MOST_ROWS_SUGGESTED), self.rows / MAX_SHARDS)
-        digits = 10 ** (len(str(int(wanted))) - 1)
-        rounded = -int(-wanted // digits) * digits
+        rounded = _rounded_up(wanted, 1)
         return rounded if too_many or rounded > self.rows_per_shard else None
+
+
+def _rounded_up(number: float, digits: int) -> int:
+    """Return the next number above that has so many digits and then zeros."""
+    step = 10 ** max(len(str(int(number))) - digits, 0)
+    return -int(-number // step) * step
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from synclr_hf.cli.estimates import (
     training_of,
 )
 from synclr_hf.cli.options import settings_parser
-from synclr_hf.cli.plan_text import plan_record, plan_text
+from synclr_hf.cli.plan_text import data_size, plan_record, plan_text
 from synclr_hf.cli.recipe import Recipe, load_recipe
 from synclr_hf.data.checks import COUNT, check_integer, check_number
+from synclr_hf.data.runs import shard_count
 from synclr_hf.data.settings import settings_from
 from synclr_hf.data.shards import write_text
 from synclr_hf.errors import UserInputError, unknown_name
@@ -148,11 +149,19 @@ def make_plan(config: PlanConfig, overrides: Sequence[str] = ()) -> Plan:
         processes=PROCESSES.get(config.config or DEFAULT_RECIPE, 1),
         captions_per_step=config.captions_per_step,
     )
+    shards = [shard_count(rows, stage.rows_per_shard) for stage in (captions, images)]
     probes = _probes(config, recipe, captions, images)
     works = (
-        _work("captions", rows, "captions", config.captions_per_second, probes, "--language-model MODEL"),
-        _work("images", rows * each, "pictures", config.images_per_second, probes, "--image-generator MODEL"),
-        _work("pre-training", training.pictures, "pictures", config.train_images_per_second, probes, ""),
+        _work("captions", rows, "captions", shards[0], config.captions_per_second, probes),
+        _work("images", rows * each, "pictures", shards[1], config.images_per_second, probes),
+        _work(
+            "pre-training",
+            training.pictures,
+            "pictures",
+            training.captions_per_step,
+            config.train_images_per_second,
+            probes,
+        ),
     )
     caption_bytes, caption_source = _caption_bytes(probes.get("captions"))
     picture_bytes, picture_source = _picture_bytes(config, images, probes.get("images"))
@@ -245,21 +254,22 @@ def _probes(config: PlanConfig, recipe: Recipe, captions: CaptionsConfig, images
     return probes
 
 
-def _work(stage: str, amount: int, unit: str, given: float | None, probes: dict[str, Probe], model: str) -> StageWork:
-    option = f"{_RATE_OPTIONS[stage]} RATE"
+def _work(stage: str, amount: int, unit: str, pieces: int, given: float | None, probes: dict[str, Probe]) -> StageWork:
     if given is not None:
-        return StageWork(stage, amount, unit, Rate(given))
+        return StageWork(stage, amount, unit, pieces, Rate(given))
+    option, model = _INSTEAD[stage]
     if stage not in probes:
-        return StageWork(stage, amount, unit, None, f"type {model} to measure it here, or {option}")
-    failure = probes[stage].failure
-    return StageWork(stage, amount, unit, probes[stage].rate, f"not measured: {failure}; type {option}")
+        return StageWork(stage, amount, unit, pieces, None, f"type {model} to measure it here, or {option} RATE")
+    failure = f"not measured: {probes[stage].failure}; type {option} RATE"
+    return StageWork(stage, amount, unit, pieces, probes[stage].rate, failure if probes[stage].failure else "")
 
 
-_RATE_OPTIONS = {
-    "captions": "--captions-per-second",
-    "images": "--images-per-second",
-    "pre-training": "--train-images-per-second",
+_INSTEAD = {
+    "captions": ("--captions-per-second", "--language-model MODEL"),
+    "images": ("--images-per-second", "--image-generator MODEL"),
+    "pre-training": ("--train-images-per-second", ""),
 }
+"""Stage -> options that give its rate, or name what is to be measured."""
 
 
 def _caption_bytes(probe: Probe | None) -> tuple[float, str]:
@@ -285,7 +295,7 @@ def _picture_bytes(config: PlanConfig, images: ImagesConfig, probe: Probe | None
 def _checkpoints(recipe: Recipe) -> Storage:
     model, checkpoint = checkpoint_bytes(recipe.pretraining)
     kept = int((recipe.pretraining.get("training_arguments") or {}).get("save_total_limit") or 2)
-    source = f"{kept} kept, one being written, and the model ({model / 1e9:.2f} GB in float32) at the end"
+    source = f"{kept} kept, one being written, and the model ({data_size(model)} in float32) at the end"
     return Storage("checkpoints", (kept + 1) * checkpoint + model, source)
 
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from textwrap import fill
+from textwrap import fill, shorten
 from typing import Any
 
-from synclr_hf.cli.estimates import HOUR, Files, Plan, StageCost, StageWork, stage_cost, total_cost
+from synclr_hf.cli.estimates import (
+    HOUR,
+    MOST_FILES_OF_A_FOLDER,
+    Files,
+    Plan,
+    StageCost,
+    StageWork,
+    stage_cost,
+    total_cost,
+)
 from synclr_hf.data.writing import MAX_SHARDS
 
 WIDTH = 110
+NAME_WIDTH = 32
 
 PUBLISHED = {
     "captions": (
@@ -67,7 +77,7 @@ def plan_text(plan: Plan) -> str:
             f"{training.images_per_caption} pictures = {training.pictures:,} pictures",
             _table(_cost_lines(plan), left=(0, len(plan.devices) + (5 if plan.price is not None else 4))),
             _table(_storage_lines(plan), left=(0, 2)),
-            _table(_file_lines(plan), left=(0, 5)),
+            "\n".join([_table(_file_lines(plan), left=(0,)), *(line for one in plan.files for line in _advice(one))]),
             "\n".join(_numbered(_assumptions(plan))),
         ]
         + [_published(plan)] * bool(_published(plan))
@@ -100,7 +110,8 @@ def _cost_cells(cost: StageCost | None, plan: Plan) -> list[str]:
 
 def _device(work: StageWork) -> str:
     assert work.rate is not None
-    return f"{work.rate.device}{'' if work.rate.is_measured else ', rate as given'}"
+    name = shorten(work.rate.device, NAME_WIDTH, placeholder=" ...")
+    return name if work.rate.is_measured else f"{name}, rate as given"
 
 
 def _storage_lines(plan: Plan) -> Iterator[tuple[str, ...]]:
@@ -111,32 +122,39 @@ def _storage_lines(plan: Plan) -> Iterator[tuple[str, ...]]:
 
 
 def _file_lines(plan: Plan) -> Iterator[tuple[str, ...]]:
-    yield ("files", "number", "rows of each", "size of each", "time of each", "")
+    yield ("files", "number", "rows of each", "size of each", "time of each")
     for files in plan.files:
         seconds = files.file_seconds
         time = "?" if seconds is None else duration(seconds)
         rows = f"{min(files.rows_per_shard, files.rows):,}"
-        yield (files.stage, f"{files.count:,}", rows, data_size(files.file_bytes), time, _advice(files))
+        yield (files.stage, f"{files.count:,}", rows, data_size(files.file_bytes), time)
 
 
-def _advice(files: Files) -> str:
-    if files.suggestion is None:
-        return ""
-    why = f"more than {MAX_SHARDS:,} are refused" if files.count > MAX_SHARDS else "many tiny files"
-    return f"{why}: synclr {files.stage} --rows-per-shard {files.suggestion}"
+def _advice(files: Files) -> Iterator[str]:
+    option = f"synclr {files.stage} --rows-per-shard"
+    if files.count > MAX_SHARDS:
+        yield f"{files.stage}: more than {MAX_SHARDS:,} files are refused; type {option} {files.suggestion}"
+    elif files.suggestion is not None:
+        yield f"{files.stage}: many tiny files; type {option} {files.suggestion}"
+    if files.rows_for_the_hub is not None:
+        yield (
+            f"{files.stage}: the Hub recommends up to {MOST_FILES_OF_A_FOLDER:,} files a folder, which takes {option} "
+            f"{files.rows_for_the_hub}"
+        )
 
 
 def _assumptions(plan: Plan) -> Iterator[str]:
     yield from (_about_rate(work) for work in plan.works)
     yield (
-        "captions and images: shards are independent, so twice the devices take half the time; each process loads its "
-        "model once. A file is the unit of work: its time is what a killed process loses at most."
+        "captions and images: each file is made by one device without the others, so twice the devices take half the "
+        "time as long as there are files for all; a killed process loses at most the time of its file."
     )
-    training = plan.training
+    step, processes = plan.training.captions_per_step, plan.training.processes
+    meant = f", {step // processes:,} in each of {processes} process{'es' * (processes > 1)}" if processes else ""
     yield (
-        f"pre-training: the same {training.captions_per_step:,} captions a step on any number of devices (type "
-        "--captions-per-step for another number), and twice the devices take half the time: the gathering of features "
-        "and gradients, reading pictures, saving and evaluating are not counted."
+        f"pre-training: a step has {step:,} captions{meant}, on any number of devices (--captions-per-step changes "
+        "it); twice the devices take half the time: the gathering of features and gradients, reading pictures, saving "
+        "and evaluating are not counted."
     )
     if plan.price is not None:
         yield (
@@ -150,7 +168,7 @@ def _assumptions(plan: Plan) -> Iterator[str]:
         )
     if total_cost(plan.works, plan.devices) is None:
         yield "no total: the hours are of different devices, or a rate is not known."
-    yield "sizes are decimal (1 TB = 10^12 bytes); the Hub holds captions and pictures as they lie on the disk."
+    yield "sizes are decimal (1 TB = 10^12 bytes); captions and pictures are as large on the Hub as on a disk."
     yield "left out: export, evaluation and cards, which look at little beside the rest."
 
 
@@ -161,8 +179,8 @@ def _about_rate(work: StageWork) -> str:
     if not rate.is_measured:
         return f"{work.stage}: {rate.per_second:g} {work.unit}/s and GPU, as given; loading is not counted."
     measured = f"{work.stage}: {_short(rate.per_second)} {work.unit}/s, measured just now on {rate.device}"
-    loading = f"loading took {duration(rate.load_seconds)} and is counted once a process"
-    return "; ".join((measured, loading, *rate.remarks)) + "."
+    loading = f"loading took {duration(rate.load_seconds)}, once a process" if rate.load_seconds >= 1 else ""
+    return "; ".join(part for part in (measured, loading, *rate.remarks) if part) + "."
 
 
 def _published(plan: Plan) -> str:
