@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from synclr_hf.cli.parameters import entry, section
 from synclr_hf.data.runs import shard_count
 from synclr_hf.data.writing import MAX_SHARDS
 
 HOUR = 3600.0
-
-BYTES_OF_A_NUMBER = 4
-"""Weights and the two moments of AdamW are kept in float32."""
 
 NATURAL_PICTURE_BYTES = 29_000
 """A natural picture of 256 px as JPEG of quality 95: the mean of 256 px crops of photographs, measured."""
@@ -160,71 +158,14 @@ def training_of(
         processes: for which the recipe's batch is meant.
         captions_per_step: of all processes together, where it is not what the recipe says.
     """
-    arguments = pretraining.get("training_arguments") or {}
-    batch = int(arguments.get("per_device_train_batch_size", 8)) * int(arguments.get("gradient_accumulation_steps", 1))
-    step = captions_per_step or batch * processes
-    steps = int(arguments.get("max_steps", -1))
+    arguments = section(pretraining, "training_arguments")
+    batch = entry(arguments, "per_device_train_batch_size", 8) * entry(arguments, "gradient_accumulation_steps", 1)
+    step = captions_per_step or max(1, int(batch * processes))
+    steps = int(entry(arguments, "max_steps", -1))
     if steps <= 0:
-        steps = int(float(arguments.get("num_train_epochs", 3)) * captions / step)
-    used = (pretraining.get("views") or {}).get("images_per_caption") or images_per_caption
+        steps = int(entry(arguments, "num_train_epochs", 3) * captions / step)
+    used = entry(section(pretraining, "views"), "images_per_caption", images_per_caption)
     return Training(steps, step, int(used), processes if captions_per_step is None else None)
-
-
-def checkpoint_bytes(pretraining: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the bytes of the saved pre-training model, and of a checkpoint: the model and the optimizer's state.
-
-    Args:
-        pretraining: entries of the recipe's section; what it leaves out are the defaults of the package (ViT-B/16).
-    """
-    saved, trained = _parameters(pretraining)
-    return saved * BYTES_OF_A_NUMBER, (saved + 2 * trained) * BYTES_OF_A_NUMBER
-
-
-def _parameters(pretraining: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the numbers of parameters that are saved and trained; counted by hand, as torch takes seconds to load."""
-    encoder = pretraining.get("encoder") or {}
-    width, views = int(encoder.get("hidden_size", 768)), pretraining.get("views") or {}
-    objectives = pretraining.get("objectives") or [{"name": "multi_positive"}, {"name": "ibot"}]
-    masks = any(objective.get("name") == "ibot" for objective in objectives)
-    size = encoder.get("image_size") or views.get("global_crop_size", 224)
-    of_encoder = _encoder_parameters(encoder, width, int(size)) + width * masks
-    saved, trained = 2 * of_encoder, of_encoder
-    for objective in objectives:
-        student, teacher = _head_parameters(objective, width, len(pretraining.get("class_names") or ()))
-        saved, trained = saved + student + teacher, trained + student
-    return saved, trained
-
-
-def _encoder_parameters(encoder: Mapping[str, Any], width: int, size: int) -> int:
-    hidden = int(width * encoder.get("mlp_ratio", 4.0))
-    patch, channels = int(encoder.get("patch_size", 16)), int(encoder.get("num_channels", 3))
-    attention = 4 * width * width + width * (4 if encoder.get("qkv_bias", True) else 1)
-    block = attention + 2 * width * hidden + hidden + width + 4 * width
-    tokens = width + width * (1 + (size // patch) ** 2)
-    embedding = channels * patch * patch * width + width
-    return tokens + embedding + int(encoder.get("num_hidden_layers", 12)) * block + 2 * width
-
-
-def _head_parameters(objective: Mapping[str, Any], width: int, classes: int) -> tuple[int, int]:
-    """Return the parameters of an objective's heads: the student's, the teacher's."""
-    name = objective.get("name")
-    if name == "cross_entropy":
-        return (width + 1) * (classes or int(objective.get("num_classes", 1000))), 0
-    if name == "ibot":
-        hidden, neck = int(objective.get("head_hidden_size", 2048)), int(objective.get("head_bottleneck_size", 256))
-        prototypes = int(objective.get("num_prototypes", 65536))
-        head = width * hidden + hidden * hidden + 2 * hidden + (hidden + 1) * neck + prototypes * (neck + 1)
-        return head, head
-    hidden, out = int(objective.get("head_hidden_size", 4096)), int(objective.get("head_output_size", 256))
-
-    def projection(inside: int, layers: int) -> int:
-        first = inside * hidden + 3 * hidden
-        return first + (layers - 2) * (hidden * hidden + 3 * hidden) + hidden * out if layers > 1 else inside * out
-
-    projector = projection(width, int(objective.get("projector_layers", 3)))
-    if not objective.get("teacher", True):
-        return projector, 0
-    return projector + projection(out, int(objective.get("predictor_layers", 2))), projector
 
 
 @dataclass(frozen=True)

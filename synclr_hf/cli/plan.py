@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,10 +18,10 @@ from synclr_hf.cli.estimates import (
     Rate,
     StageWork,
     Storage,
-    checkpoint_bytes,
     training_of,
 )
 from synclr_hf.cli.options import settings_parser
+from synclr_hf.cli.parameters import checkpoint_bytes, entry, section
 from synclr_hf.cli.plan_text import data_size, plan_record, plan_text
 from synclr_hf.cli.recipe import Recipe, load_recipe
 from synclr_hf.data.checks import COUNT, check_integer, check_number
@@ -237,15 +238,15 @@ def _probes(config: PlanConfig, recipe: Recipe, captions: CaptionsConfig, images
     probes = {}
     seconds, trained = config.probe_seconds, None
     if config.train_images_per_second is None:
-        from synclr_hf.cli.pretrain import pretraining_config
-        from synclr_hf.cli.probe_training import probe_training
+        from synclr_hf.cli.probe_training import probe_training, trial_config
 
-        trained = pretraining_config(recipe)  # what is wrong with it is told before anything is measured
-    if config.captions_per_second is None and (config.language_model or recipe.captions.get("language_model")):
+        trained = trial_config(recipe)  # what is wrong with it is told before anything is measured
+    named = config.config is not None  # a recipe that names no model means the stages' own, the toy world
+    if config.captions_per_second is None and (named or config.language_model or "language_model" in recipe.captions):
         from synclr_hf.cli.probe import probe_captions
 
         probes["captions"] = probe_captions(captions, seconds)
-    if config.images_per_second is None and (config.image_generator or recipe.images.get("image_generator")):
+    if config.images_per_second is None and (named or config.image_generator or "image_generator" in recipe.images):
         from synclr_hf.cli.probe import probe_images
 
         probes["images"] = probe_images(images, seconds)
@@ -294,22 +295,34 @@ def _picture_bytes(config: PlanConfig, images: ImagesConfig, probe: Probe | None
 
 def _checkpoints(recipe: Recipe) -> Storage:
     model, checkpoint = checkpoint_bytes(recipe.pretraining)
-    kept = int((recipe.pretraining.get("training_arguments") or {}).get("save_total_limit") or 2)
+    kept = int(entry(section(recipe.pretraining, "training_arguments"), "save_total_limit", 2))
     source = f"{kept} kept, one being written, and the model ({data_size(model)} in float32) at the end"
     return Storage("checkpoints", (kept + 1) * checkpoint + model, source)
+
+
+_OVERRIDE = re.compile(r"\w+(\.\w+)+=")
+
+
+def _check_file(path: Path) -> None:
+    """Find out before anything is measured whether the plan can be written."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UserInputError(f"--json {path} cannot be written; allowed: a file in a folder that is there")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the options, measure what is not given, and print the plan."""
     parser = settings_parser(PlanConfig, stage="plan")
     parser.add_argument("overrides", nargs="*", metavar="section.entry=value", help="entries of the recipe to change")
-    config, options, unknown = parser.parse_args_into_dataclasses(
-        arguments, return_remaining_strings=True, look_for_args_file=False
+    overrides = [word for word in arguments if _OVERRIDE.match(word)]  # --gpus would take those that follow it
+    config, _, unknown = parser.parse_args_into_dataclasses(
+        [word for word in arguments if word not in overrides], return_remaining_strings=True, look_for_args_file=False
     )
     if unknown:
         raise unknown_name("option", unknown[0], parser._option_string_actions, "synclr plan --help")
+    if config.json is not None:
+        _check_file(Path(config.json))
     try:
-        plan = make_plan(config, options.overrides)
+        plan = make_plan(config, overrides)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; nothing was kept") from None
     print(plan_text(plan))

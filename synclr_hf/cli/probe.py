@@ -200,8 +200,7 @@ def _probed(
         per_second = rows * units_per_row / warm_up
         remarks.append("it is so slow that the first batch is all that was measured, its warm-up included")
     else:
-        waited = f"{PATIENCE * seconds:.0f} s"
-        return Probe(None, f"the first batch was not finished within {waited}", row_bytes)
+        return Probe(None, f"the first batch was not finished within {PATIENCE * seconds:g} s", row_bytes)
     if share is None:
         remarks.append("no shard was finished: draws that would be rejected are counted as kept")
     elif share < 1:

@@ -14,7 +14,9 @@ from PIL import Image
 from transformers import TrainerCallback, TrainerControl
 
 from synclr_hf.cli.estimates import Rate
+from synclr_hf.cli.pretrain import pretraining_config
 from synclr_hf.cli.probe import PATIENCE, Probe, at_most, device_name
+from synclr_hf.cli.recipe import Recipe
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.settings import settings_from
 from synclr_hf.training import SynCLRForPreTraining, SynCLRTrainer, SynCLRTrainingArguments
@@ -23,6 +25,9 @@ from synclr_hf.views import ViewsDataset
 
 FEW_CAPTIONS = 2
 """A step of so many tells how large a batch fits into the time; a contrast needs two."""
+
+SET_UP_SECONDS = 10.0
+"""A Trainer takes some before its first step."""
 
 STEPS_WANTED = 4
 STEPS_AT_MOST = 1_000_000
@@ -42,11 +47,24 @@ _NOTHING_BUT_STEPS = {
 """Entries of the Trainer that a probe changes: nothing is saved, logged or sent, pictures are in memory."""
 
 
+def trial_config(recipe: Recipe) -> PretrainingConfig:
+    """Return the settings of a recipe's training for this machine: without a GPU it is in float32.
+
+    Raises:
+        UserInputError: the recipe cannot be trained.
+    """
+    if not device_name()[1]:
+        arguments = recipe.pretraining.get("training_arguments") or {}
+        on_cpu = {**arguments, "use_cpu": True, "bf16": False, "fp16": False}
+        recipe = replace(recipe, pretraining={**recipe.pretraining, "training_arguments": on_cpu})
+    return pretraining_config(recipe)
+
+
 def probe_training(config: PretrainingConfig, images_per_caption: int, size: int, seconds: float) -> Probe:
     """Train for some seconds: on a GPU in batches of the recipe, on a CPU in smaller ones that fit into the time.
 
     Args:
-        config: of the recipe.
+        config: of the recipe, see `trial_config`.
         images_per_caption: pictures that a caption has.
         size: their side in pixels.
         seconds: how long.
@@ -64,7 +82,7 @@ def probe_training(config: PretrainingConfig, images_per_caption: int, size: int
         model = initial_model(config)
     loaded = time.perf_counter() - start
     trial = _Trial(config, model, images_per_caption, size, seconds)
-    with Progress("probing pre-training"), at_most(PATIENCE * seconds):
+    with Progress("probing pre-training"), at_most(PATIENCE * seconds + SET_UP_SECONDS):
         (trial.on_gpu if device_name()[1] else trial.on_cpu)()
     return trial.found(loaded)
 
@@ -146,8 +164,7 @@ class _Trial:
         data = ViewsDataset(rows, views, patch_size=patch_size, seed=0, class_names=config.class_names)
         with TemporaryDirectory(prefix="synclr_plan_") as folder:
             changes = {"output_dir": folder, "per_device_train_batch_size": batch, "max_steps": steps}
-            on_cpu = {} if device_name()[1] else {"use_cpu": True, "bf16": False, "fp16": False}
-            entries = {**config.training_arguments, **_NOTHING_BUT_STEPS, **changes, **on_cpu}
+            entries = {**config.training_arguments, **_NOTHING_BUT_STEPS, **changes}
             arguments = settings_from(SynCLRTrainingArguments, entries, "training_arguments")
             trainer = _QuietTrainer(model=self.model, args=arguments, train_dataset=data)
             self.batch, self.clock = batch, _StepClock(self.seconds, trainer.args.device)
@@ -159,9 +176,13 @@ class _Trial:
         """Return what was measured."""
         steps = self.clock.steps[1:] or self.clock.steps
         if not steps:
-            return Probe(None, f"one step of {self.batch} captions took longer than {PATIENCE * self.seconds:.0f} s")
+            return Probe(
+                None,
+                f"one step of {self.batch} captions took longer than {PATIENCE * self.seconds + SET_UP_SECONDS:g} s",
+            )
         used = self.config.views_config().images_per_caption or self.images
-        remarks = [f"{len(steps)} steps of {self.batch} captions of {used} pictures, in {self.precision}"]
+        count = f"{len(steps)} step{'s' * (len(steps) > 1)}"
+        remarks = [f"{count} of {self.batch} captions of {used} pictures, in {self.precision}"]
         if self.batch < self.wanted:
             remarks.append(f"the recipe's batch of {self.wanted} did not fit into the probe")
         if len(self.clock.steps) == 1:
