@@ -98,8 +98,8 @@ def settings_parser(cls: type, *others: type, stage: str, epilog: str = "") -> H
         if action.dest in counts:
             action.type = count_option
         if action.dest in helps:
-            shown = action.default is not None and action.default is not False and not action.required
-            default = f" (default: {action.default})" if shown else ""
+            has_none = action.default is None or action.default is False or action.default == [] or action.required
+            default = "" if has_none else f" (default: {action.default})"
             action.help = f"{helps[action.dest]}{default}".replace("%", "%%")
     return parser
 

@@ -116,16 +116,9 @@ def probe_captions(config: CaptionsConfig, seconds: float) -> Probe:
         for index in count(1):
             yield ShardTask(index, config.batch_size + (index - 1) * config.rows_per_shard, config.rows_per_shard)
 
-    served = dict(back_end.options).get("base_url")
     devices = max(1, len(back_end.devices)) if config.device_map else 1
     found = _probed("captions", maker, tasks(), caption_features().arrow_schema, seconds, 1)
-    if found.rate is None:
-        return found
-    name, is_gpu = ("the server", False) if served else _device(back_end)
-    rate = replace(found.rate, per_second=found.rate.per_second / devices, device=name, is_gpu=is_gpu)
-    if served:
-        rate = replace(rate, remarks=(*rate.remarks, f"{served} was asked as it is: its devices are not known"))
-    return replace(found, rate=rate)
+    return _on_device(found, back_end, devices)
 
 
 def probe_images(config: ImagesConfig, seconds: float) -> Probe:
@@ -148,11 +141,7 @@ def probe_images(config: ImagesConfig, seconds: float) -> Probe:
 
     schema = image_features(scores=config.score_model is not None).arrow_schema
     maker = ImageMaker(config, back_end)
-    found = _probed("images", maker, tasks(), schema, seconds, config.images_per_caption)
-    if found.rate is None:
-        return found
-    name, is_gpu = _device(back_end)
-    return replace(found, rate=replace(found.rate, device=name, is_gpu=is_gpu))
+    return _on_device(_probed("images", maker, tasks(), schema, seconds, config.images_per_caption), back_end, 1)
 
 
 def _toy_captions(number: int) -> tuple[Row, ...]:
@@ -230,11 +219,18 @@ def _row_bytes(files: list[Path]) -> float | None:
     return size / rows if rows else None
 
 
-def _device(back_end: BackEnd) -> tuple[str, bool]:
-    """Return the name of what one process of a back end fills, and whether it is a GPU."""
+def _on_device(probe: Probe, back_end: BackEnd, devices: int) -> Probe:
+    """Return what was found with the device that one process of the back end fills; of several, the rate of each."""
+    if probe.rate is None:
+        return probe
+    rate = replace(probe.rate, per_second=probe.rate.per_second / devices)
     if back_end.parallel_processes:
-        return f"one core of {processor()}", False
-    return device_name()
+        return replace(probe, rate=replace(rate, device=f"one core of {processor()}"))
+    if back_end.uses_device:
+        name, is_gpu = device_name()
+        return replace(probe, rate=replace(rate, device=name, is_gpu=is_gpu))
+    remarks = (*rate.remarks, "what the server runs on is not known: give the rate of one GPU for GPU-hours")
+    return replace(probe, rate=replace(rate, device="the server", remarks=remarks))
 
 
 def device_name() -> tuple[str, bool]:

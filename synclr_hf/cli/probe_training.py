@@ -129,7 +129,7 @@ class _Trial:
     ) -> None:
         self.config, self.model, self.images, self.size, self.seconds = config, model, images, size, seconds
         self.wanted = self.batch = config.trainer_arguments().per_device_train_batch_size
-        self.clock = _StepClock(seconds, model.device)
+        self.clock = _StepClock(seconds, torch.device("cpu"))
         self.precision = ""
 
     def on_gpu(self) -> None:

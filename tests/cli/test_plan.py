@@ -7,13 +7,18 @@ import time
 
 import pytest
 from commands import RECIPE
+from llm_server import LanguageServer
 
+from synclr_hf.captions.stage import CaptionsConfig
 from synclr_hf.cli.estimates import Files, Rate, StageWork, stage_cost, total_cost, training_of
 from synclr_hf.cli.parameters import checkpoint_bytes
 from synclr_hf.cli.plan import PROCESSES, PlanConfig, make_plan
 from synclr_hf.cli.plan_text import amount, data_size, duration, plan_text
+from synclr_hf.cli.probe import probe_captions, probe_images
 from synclr_hf.cli.recipe import load_recipe, packaged_recipes
 from synclr_hf.errors import UserInputError
+from synclr_hf.images.config import ImagesConfig
+from synclr_hf.toyworld.image_generator import ToyImageGenerator
 
 GIVEN = {"captions_per_second": 357.0, "images_per_second": 1.22, "train_images_per_second": 1120.0}
 
@@ -188,11 +193,47 @@ def test_probes_measure(synclr_here, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("synclr_plan")] == []
 
 
-def test_a_model_too_slow_for_the_probe_is_not_waited_for(monkeypatch):
-    from synclr_hf.cli.probe import probe_images
-    from synclr_hf.images.config import ImagesConfig
-    from synclr_hf.toyworld.image_generator import ToyImageGenerator
+def test_a_server_is_no_gpu():
+    """Half of the captions lack their concept: the rate is that of those that are kept."""
+    wrong = iter(range(10**9))
 
+    def write(prompt, body):
+        concept = prompt.splitlines()[-1].partition("=>")[0].strip()
+        return f"a {concept} number {next(wrong)} in the sun" if next(wrong) % 4 else "nothing of the kind"
+
+    with LanguageServer(write, delay=0.005) as server:
+        settings = {"language_model": "openai-completions:m", "base_url": server.url, "batch_size": 4}
+        config = CaptionsConfig("nowhere", concepts="flowers", rows_per_shard=10, **settings)
+        found = probe_captions(config, 0.5)
+    assert found.rate.device == "the server" and not found.rate.is_gpu
+    assert 10 < found.rate.per_second < 4 / 0.005 and found.row_bytes > 10
+    assert any("were kept, which the rate includes" in remark for remark in found.rate.remarks)
+
+
+def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
+    """Only a GPU can run out of memory: the training is played, the steps down are real."""
+    import torch
+
+    from synclr_hf.cli.probe_training import _Trial, trial_config
+
+    config = trial_config(load_recipe(str(RECIPE)))
+    tried = []
+
+    def train(self, batch, steps):
+        tried.append(batch)
+        if batch > 2:
+            raise torch.OutOfMemoryError
+        self.clock.steps, self.batch = [9.0, 0.5, 0.5], batch
+
+    monkeypatch.setattr(_Trial, "train", train)
+    trial = _Trial(config, torch.nn.Linear(1, 1), 4, 64, 1.0)
+    trial.on_gpu()
+    found = trial.found(0.0).rate
+    assert tried == [8, 4, 2] and found.per_second == 2 * 4 * 2 / 1.0
+    assert "the recipe's batch of 8 did not fit into the probe" in found.remarks
+
+
+def test_a_model_too_slow_for_the_probe_is_not_waited_for(monkeypatch):
     class Slow(ToyImageGenerator):
         def draw(self, *args):
             time.sleep(60)
@@ -203,10 +244,6 @@ def test_a_model_too_slow_for_the_probe_is_not_waited_for(monkeypatch):
 
 
 def test_a_slow_model_tells_what_its_first_batch_took(monkeypatch):
-    from synclr_hf.cli.probe import probe_images
-    from synclr_hf.images.config import ImagesConfig
-    from synclr_hf.toyworld.image_generator import ToyImageGenerator
-
     draw = ToyImageGenerator.draw
 
     class Slow(ToyImageGenerator):
