@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -245,14 +246,25 @@ def _probes(config: PlanConfig, recipe: Recipe, captions: CaptionsConfig, images
     if config.captions_per_second is None and (named or config.language_model or "language_model" in recipe.captions):
         from synclr_hf.cli.probe import probe_captions
 
-        probes["captions"] = probe_captions(captions, seconds)
+        with _or_given("captions"):
+            probes["captions"] = probe_captions(captions, seconds)
     if config.images_per_second is None and (named or config.image_generator or "image_generator" in recipe.images):
         from synclr_hf.cli.probe import probe_images
 
-        probes["images"] = probe_images(images, seconds)
+        with _or_given("images"):
+            probes["images"] = probe_images(images, seconds)
     if trained is not None:
         probes["pre-training"] = probe_training(trained, images.images_per_caption, images.size, seconds)
     return probes
+
+
+@contextmanager
+def _or_given(stage: str) -> Iterator[None]:
+    """Say in the error of a stage that cannot be measured that its rate may be given."""
+    try:
+        yield
+    except UserInputError as error:
+        raise UserInputError(f"{error}; or give its rate: type {_INSTEAD[stage][0]} RATE") from error
 
 
 def _work(stage: str, amount: int, unit: str, pieces: int, given: float | None, probes: dict[str, Probe]) -> StageWork:

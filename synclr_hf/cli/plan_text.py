@@ -68,13 +68,14 @@ def _short(number: float) -> str:
 
 def plan_text(plan: Plan) -> str:
     """Return the tables of a plan and what they assume."""
-    training = plan.training
+    training, pictures = plan.training, plan.captions * plan.images_per_caption
     return "\n\n".join(
         [
             f"{plan.captions:,} captions x {plan.images_per_caption} pictures = "
-            f"{plan.captions * plan.images_per_caption:,} pictures\n"
+            f"{pictures:,} pictures\n"
             f"training of {plan.recipe}: {training.steps:,} steps x {training.captions_per_step:,} captions x "
-            f"{training.images_per_caption} pictures = {training.pictures:,} pictures",
+            f"{training.images_per_caption} pictures,\n"
+            f"{training.pictures:,} in all: each picture {_short(training.pictures / pictures)} times",
             _table(_cost_lines(plan), left=(0, len(plan.devices) + (5 if plan.price is not None else 4))),
             _table(_storage_lines(plan), left=(0, 2)),
             "\n".join([_table(_file_lines(plan), left=(0,)), *(line for one in plan.files for line in _advice(one))]),
@@ -101,7 +102,9 @@ def _cost_lines(plan: Plan) -> Iterator[tuple[str, ...]]:
 
 
 def _cost_cells(cost: StageCost | None, plan: Plan) -> list[str]:
-    prices = [] if plan.price is None else ["-" if cost is None or cost.price is None else f"{cost.price:,.0f}"]
+    prices = (
+        [] if plan.price is None else ["?" if cost is None else "-" if cost.price is None else f"{cost.price:,.0f}"]
+    )
     if cost is None:
         return ["?", *prices, *["?"] * len(plan.devices)]
     walls = [duration(cost.wall_seconds[number]) for number in plan.devices]
@@ -177,7 +180,7 @@ def _about_rate(work: StageWork) -> str:
     if rate is None:
         return f"{work.stage}: no rate is known; {work.unknown}."
     if not rate.is_measured:
-        return f"{work.stage}: {rate.per_second:g} {work.unit}/s and GPU, as given; loading is not counted."
+        return f"{work.stage}: {_short(rate.per_second)} {work.unit}/s of one GPU, as given; loading is not counted."
     measured = f"{work.stage}: {_short(rate.per_second)} {work.unit}/s, measured just now on {rate.device}"
     loading = f"loading took {duration(rate.load_seconds)}, once a process" if rate.load_seconds >= 1 else ""
     return "; ".join(part for part in (measured, loading, *rate.remarks) if part) + "."

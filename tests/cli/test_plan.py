@@ -269,7 +269,10 @@ def test_a_slow_model_tells_what_its_first_batch_took(monkeypatch):
         ({"price": 0.0}, "--price 0.0 cannot be used"),
         ({"config": "synclr_vitb61"}, "unknown recipe 'synclr_vitb61' .did you mean 'synclr_vitb16'"),
         ({"images_per_caption": 1}, "--images-per-caption 1 cannot be used: the pictures of one caption"),
-        ({"images_per_second": None, "image_generator": "nonsense"}, "unknown image generator 'nonsense'"),
+        (
+            {"images_per_second": None, "image_generator": "nonsense"},
+            "unknown image generator 'nonsense'.*; or give its rate: type --images-per-second RATE",
+        ),
         ({"captions_per_second": None, "language_model": "nonsense"}, "unknown language model 'nonsense'"),
     ],
 )
