@@ -153,7 +153,8 @@ def _assumptions(plan: Plan) -> Iterator[str]:
         "time as long as there are files for all; a killed process loses at most the time of its file."
     )
     step, processes = plan.training.captions_per_step, plan.training.processes
-    meant = f", {step // processes:,} in each of {processes} process{'es' * (processes > 1)}" if processes else ""
+    many = f", {step // (processes or 1):,} in each of {processes} processes"
+    meant = "" if processes is None else ", those of the recipe's batch in one process" if processes == 1 else many
     yield (
         f"pre-training: a step has {step:,} captions{meant}, on any number of devices (--captions-per-step changes "
         "it); twice the devices take half the time: the gathering of features and gradients, reading pictures, saving "
@@ -188,7 +189,7 @@ def _about_rate(work: StageWork) -> str:
 
 def _published(plan: Plan) -> str:
     lines = [
-        fill(f"{work.stage}: {line}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+        fill(f"{work.stage}: {line}", WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
         for work in plan.works
         if work.rate is None or (work.rate.is_measured and not work.rate.is_gpu)
         for line in PUBLISHED.get(work.stage, ())
@@ -199,7 +200,7 @@ def _published(plan: Plan) -> str:
 def _numbered(texts: Iterator[str]) -> Iterator[str]:
     yield "assumptions:"
     for number, text in enumerate(texts, start=1):
-        yield fill(text, WIDTH, initial_indent=f"{number:3}. ", subsequent_indent="     ")
+        yield fill(text, WIDTH, initial_indent=f"{number:3}. ", subsequent_indent="     ", break_on_hyphens=False)
 
 
 def _table(lines: Iterator[tuple[str, ...]], left: Sequence[int]) -> str:
