@@ -100,26 +100,8 @@ def write_captions(
         KeyboardInterrupt: stopped by the user; the message says what is kept.
     """
     growth, config = Growth(config.extend), replace(config, extend=False)
-    writer = config.writer()
-    bank = load_bank(str(config.concepts))
-    for source, count in bank.dropped.items():
-        names = "name is left out: it came" if count == 1 else "names are left out: they came"
-        logger.warning("%s: %d %s again, or cannot be used", source, count, names)
-    concepts = bank.concepts
-    if config.backgrounds is not None:
-        concepts = with_backgrounds(concepts, config.backgrounds)
-    pools = load_pools(config.examples)
-    count_tokens = TokenCounter(config.prompt_tokenizer)
-    count_tokens("")  # a tokenizer that cannot be loaded is told before anything is drawn
-    unsafe = UnsafeWords() if config.unsafe_words is None else UnsafeWords.read(config.unsafe_words)
-    maker = CaptionMaker(
-        concepts=concepts,
-        writer=writer,
-        pools=pools,
-        filters=CaptionFilters(count_tokens, config.max_prompt_tokens, unsafe),
-        seed=config.seed,
-        keep_rejects=config.keep_rejects,
-    )
+    maker = caption_maker(config)
+    writer, concepts, pools, unsafe = maker.writer, maker.concepts, maker.pools, maker.filters.unsafe
     plan = RunPlan(
         folder=Path(config.output_dir).expanduser(),
         stage="captions",
@@ -139,6 +121,34 @@ def write_captions(
     )
     schema = caption_features().arrow_schema
     return write_run(plan, schema, maker, workers=workers, back_end=writer.back_end, part=part, sink=sink)
+
+
+def caption_maker(config: CaptionsConfig) -> CaptionMaker:
+    """Return what makes the rows, its language model found and not loaded yet.
+
+    Raises:
+        UserInputError: a setting or the concepts cannot be used.
+    """
+    writer = config.writer()
+    bank = load_bank(str(config.concepts))
+    for source, count in bank.dropped.items():
+        names = "name is left out: it came" if count == 1 else "names are left out: they came"
+        logger.warning("%s: %d %s again, or cannot be used", source, count, names)
+    concepts = bank.concepts
+    if config.backgrounds is not None:
+        concepts = with_backgrounds(concepts, config.backgrounds)
+    pools = load_pools(config.examples)
+    count_tokens = TokenCounter(config.prompt_tokenizer)
+    count_tokens("")  # a tokenizer that cannot be loaded is told before anything is drawn
+    unsafe = UnsafeWords() if config.unsafe_words is None else UnsafeWords.read(config.unsafe_words)
+    return CaptionMaker(
+        concepts=concepts,
+        writer=writer,
+        pools=pools,
+        filters=CaptionFilters(count_tokens, config.max_prompt_tokens, unsafe),
+        seed=config.seed,
+        keep_rejects=config.keep_rejects,
+    )
 
 
 _ELSEWHERE = ("num_captions", "backgrounds", "examples", "unsafe_words", "extend")

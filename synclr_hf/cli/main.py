@@ -14,6 +14,7 @@ from synclr_hf.errors import UserInputError, unknown_name
 
 COMMANDS = {
     "run": "run a whole recipe: captions, images, pre-training, evaluation, report",
+    "plan": "reckon GPU-hours, days and bytes of a run, from rates measured on this machine or given",
     "concepts": "show what a bank or a mixture of concepts will ask for, before it costs anything",
     "backgrounds": "ask a language model for the places where each concept is plausibly seen",
     "captions": "write captions for a list of concepts",

@@ -65,19 +65,11 @@ def stage_options(
         UserInputError: an option that the stage does not have, or one without what it needs.
     """
     classes = [cls, ExecutorConfig] if executors else [cls]
-    told, helps = documented(cls)
-    parser = HfArgumentParser(classes, prog=f"synclr {stage}", description=told, epilog=epilog)
-    parser.formatter_class = argparse.HelpFormatter
-    counts = {field.name for field in fields(cls) if field.metadata == COUNT}  # type: ignore[arg-type]
+    parser = settings_parser(cls, *classes[1:], stage=stage, epilog=epilog)
     for action in parser._actions:
-        if action.dest in counts:
-            action.type = count_option
         if action.dest == "output_dir":
             action.required, action.default = False, _default_folder(default_name or stage, arguments)
-        if action.dest in helps:
-            has_none = action.default is None or action.default is False or action.default == []
-            default = "" if has_none else f" (default: {action.default})"
-            action.help = f"{helps[action.dest]}{default}".replace("%", "%%")
+            action.help += f" (default: {action.default})".replace("%", "%%")
     parser.add_argument("--workers", type=int, help="processes (default: one a core for toy, one a GPU for a model)")
     parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the data set there, shard by shard")
     parser.add_argument("--private", action="store_true", help="with --push-to-hub: make a new repository private")
@@ -88,6 +80,29 @@ def stage_options(
     if unknown:
         raise unknown_name("option", unknown[0], parser._option_string_actions, f"synclr {stage} --help")
     return StageOptions(config, options.workers, executor[0] if executor else ExecutorConfig(), _target(options))
+
+
+def settings_parser(cls: type, *others: type, stage: str, epilog: str = "") -> HfArgumentParser:
+    """Return a parser with an option for every field of some dataclasses; the help is what the first one documents.
+
+    Args:
+        cls: dataclass of the settings; fields with the metadata `COUNT` also take `10k` and `1M`.
+        others: more dataclasses.
+        stage: the subcommand.
+        epilog: stands below the options in the help.
+    """
+    told, helps = documented(cls)
+    parser = HfArgumentParser([cls, *others], prog=f"synclr {stage}", description=told, epilog=epilog)
+    parser.formatter_class = argparse.HelpFormatter
+    counts = {field.name for field in fields(cls) if field.metadata == COUNT}
+    for action in parser._actions:
+        if action.dest in counts:
+            action.type = count_option
+        if action.dest in helps:
+            has_none = action.default is None or action.default is False or action.default == [] or action.required
+            default = "" if has_none else f" (default: {action.default})"
+            action.help = f"{helps[action.dest]}{default}".replace("%", "%%")
+    return parser
 
 
 def run_stage(options: StageOptions[Config], stage: str, make: Callable[..., Path]) -> None:

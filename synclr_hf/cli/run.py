@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
@@ -14,13 +13,13 @@ from typing import Any
 
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
 from synclr_hf.cli.clock import RunClock
+from synclr_hf.cli.machine import machine
 from synclr_hf.cli.recipe import SET_BY_THE_RUN, Recipe, load_recipe, packaged_recipes
 from synclr_hf.data.checks import check_integer
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.reading import read_images
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.settings import settings_from
-from synclr_hf.data.workers import usable_cores
 from synclr_hf.errors import UserInputError
 from synclr_hf.images.config import ImagesConfig
 from synclr_hf.images.stage import write_images
@@ -176,25 +175,6 @@ def run(recipe: Recipe) -> Path:
         for url in publish(root, street.publish):
             print(f"published: {url}")
     return report
-
-
-def machine() -> dict[str, str]:
-    """Return what the numbers were made on."""
-    import psutil
-    import torch
-
-    memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
-    accelerator = {"accelerator": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
-    facts = {"processor": _processor(), "cores": str(usable_cores()), "memory": memory, "system": platform.platform()}
-    return {**accelerator, **facts}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def main(arguments: Sequence[str]) -> None:

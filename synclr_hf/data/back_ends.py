@@ -63,9 +63,14 @@ class BackEnd:
         return bool(getattr(load_object(self.import_string), "batches_decide", False))
 
     @property
+    def uses_device(self) -> bool:
+        """Whether a process of it fills a device (the class says so)."""
+        return bool(getattr(load_object(self.import_string), "uses_device", False))
+
+    @property
     def devices(self) -> tuple[str, ...]:
         """The CUDA devices for its processes to share out, as `do_tasks` takes them; empty where it uses none."""
-        return visible_devices() if getattr(load_object(self.import_string), "uses_device", False) else ()
+        return visible_devices() if self.uses_device else ()
 
     @property
     def default_workers(self) -> int:

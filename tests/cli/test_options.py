@@ -11,6 +11,7 @@ from synclr_hf.captions.background_lists import BackgroundsConfig
 from synclr_hf.captions.deduplication import DeduplicationConfig
 from synclr_hf.captions.stage import CaptionsConfig
 from synclr_hf.cli.options import documented, stage_options
+from synclr_hf.cli.plan import PlanConfig
 from synclr_hf.errors import UserInputError
 from synclr_hf.images.config import ImagesConfig
 from synclr_hf.images.import_stage import ImportConfig
@@ -39,7 +40,9 @@ def test_an_option_too_few(capsys):
     assert "'many' is no whole number; write 1000, 10k or 1M" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("cls", [CaptionsConfig, BackgroundsConfig, DeduplicationConfig, ImagesConfig, ImportConfig])
+@pytest.mark.parametrize(
+    "cls", [CaptionsConfig, BackgroundsConfig, DeduplicationConfig, ImagesConfig, ImportConfig, PlanConfig]
+)
 def test_the_help_says_what_every_option_is(cls, capsys):
     with pytest.raises(SystemExit):
         options("--help", cls=cls, stage="stage")
