@@ -218,7 +218,7 @@ class DiffusersGenerator:
         multiple = size_multiple(self._pipeline)
         if "height" not in self._call:
             raise UserInputError(
-                f"--size-drawn {size} cannot be used: '{self.provenance['generator']}' draws one size only; leave it out"
+                f"--size-drawn {size} cannot be used: '{self.provenance['generator']}' has one size only; leave it out"
             )
         if size % multiple:
             raise UserInputError(

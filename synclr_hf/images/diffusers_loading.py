@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from synclr_hf.data.back_ends import device_and_dtype, fetch_model_card, model_cannot_be_loaded
 from synclr_hf.errors import UserInputError, unknown_name
-from synclr_hf.images.families import commit_of, defaults_of, read_model_index
+from synclr_hf.images.families import call_parameters, commit_of, defaults_of, read_model_index
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -92,29 +92,22 @@ def check_text_to_image(model_id: str, index: dict[str, Any]) -> None:
     Raises:
         UserInputError: another task's pipeline, or a model that is no pipeline.
     """
-    import diffusers
+    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
-    name = index.get("_class_name")
-    if name is None:
-        folder = Path(model_id).expanduser()
-        if (folder / "config.json").is_file():
-            raise _not_text_to_image(model_id, "a single model, not a pipeline of diffusers")
+    name = str(index.get("_class_name", ""))
+    if not name and (Path(model_id).expanduser() / "config.json").is_file():
+        raise _not_text_to_image(model_id, "a single model, not a pipeline of diffusers")
+    parameters = call_parameters(name)
+    if not parameters:
         return
-    call = getattr(getattr(diffusers, str(name), None), "__call__", None)
-    if call is None:
-        return
-    parameters = dict(inspect.signature(call).parameters)
     needed = [
         other
         for other, parameter in parameters.items()
-        if other not in ("self", "prompt") and parameter.default is parameter.empty and parameter.kind < 2
+        if other != "prompt" and parameter.default is parameter.empty and parameter.kind < 2
     ]
-    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
-
-    known = str(name) in {pipeline.__name__ for pipeline in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
-    optional_image = "image" not in parameters or known
-    sized = "height" in parameters or known
-    if "prompt" not in parameters or needed or not optional_image or not sized or _OTHER_TASKS & parameters.keys():
+    known = name in {pipeline.__name__ for pipeline in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
+    of_a_size = known or ("height" in parameters and "image" not in parameters)
+    if "prompt" not in parameters or needed or not of_a_size or _OTHER_TASKS & parameters.keys():
         raise _not_text_to_image(model_id, f"a {name}")
 
 

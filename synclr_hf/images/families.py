@@ -146,14 +146,21 @@ def commit_of(path: Path) -> str | None:
     return commit if re.fullmatch(r"[0-9a-f]{40}", commit) else None
 
 
-def _defaults_of_call(class_name: str) -> FamilyDefaults:
-    """Return the defaults of a pipeline that the table does not know; importing its class takes some seconds."""
-    if not class_name.endswith("Pipeline"):
-        return FamilyDefaults()
+def call_parameters(class_name: str) -> dict[str, inspect.Parameter]:
+    """Return the arguments of a pipeline class of diffusers by name; empty for a class that is none."""
     import diffusers
 
-    call = getattr(getattr(diffusers, class_name, None), "__call__", None)
-    parameters = inspect.signature(call).parameters if call else {}
+    pipeline = getattr(diffusers, class_name, None)
+    if not isinstance(pipeline, type) or not issubclass(pipeline, diffusers.DiffusionPipeline):
+        return {}
+    parameters = dict(inspect.signature(pipeline.__call__).parameters)
+    parameters.pop("self", None)
+    return parameters
+
+
+def _defaults_of_call(class_name: str) -> FamilyDefaults:
+    """Return the defaults of a pipeline that the table does not know; importing its class takes some seconds."""
+    parameters = call_parameters(class_name) if class_name.endswith("Pipeline") else {}
     told = {
         name: parameters[name].default
         for name in ("guidance_scale", "num_inference_steps")
