@@ -200,7 +200,7 @@ def quiet() -> Iterator[None]:
         for library in libraries:
             library.setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore")
             yield
     finally:
         for library, level in zip(libraries, levels, strict=True):

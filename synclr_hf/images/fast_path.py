@@ -169,7 +169,7 @@ class CompiledBlocks:
         for module in self._net.modules():
             module._compiled_call_impl = None
         self._net, self.active = None, False
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         logger.warning("the model cannot be compiled and goes on as it is: %s", reason)
 
     @contextmanager
@@ -183,10 +183,7 @@ class CompiledBlocks:
 
 def free_memory() -> None:
     """Give what the allocator keeps back to the device."""
-    import gc
-
     import torch
 
-    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,6 +1,6 @@
 """Options of the diffusers back end, and what it says of those that cannot be used."""
 
-import json
+import shutil
 
 import pytest
 from test_diffusers_generator import OPTIONS, pixels
@@ -53,7 +53,7 @@ def test_a_scheduler_that_does_not_fit_is_refused(folder):
     told = refusal(folder, scheduler="DDIMSchedular")
     assert "unknown scheduler 'DDIMSchedular' (did you mean 'DDIMScheduler'?); allowed: DDIMScheduler, " in told
     assert told.endswith("type --scheduler DDIMScheduler, the model's own")
-    assert "FlowMatchEulerDiscreteScheduler'; allowed" in refusal(folder, scheduler="FlowMatchEulerDiscreteScheduler")
+    assert "unknown scheduler 'FlowMatchLCMScheduler'" in refusal(folder, scheduler="FlowMatchLCMScheduler")
 
 
 def test_size_drawn(folder):
@@ -147,7 +147,5 @@ def test_a_model_whose_output_is_no_picture_is_refused(folder):
 
 
 def test_a_pipeline_that_lacks_weights(folder, tmp_path):
-    (tmp_path / "model_index.json").write_text((open(f"{folder}/model_index.json")).read())
-    index = json.loads((tmp_path / "model_index.json").read_text())
-    assert index["_class_name"] == "StableDiffusionPipeline"
+    shutil.copy(f"{folder}/model_index.json", tmp_path)
     assert "cannot be loaded (" in refusal(str(tmp_path))

@@ -10,6 +10,7 @@ from tiny_diffusion import save_tiny_stable_diffusion
 from synclr_hf.errors import UserInputError
 from synclr_hf.images import fast_path
 from synclr_hf.images.batching import fitting_batch
+from synclr_hf.images.diffusers_loading import quiet
 from synclr_hf.images.fast_path import HostTimesteps, SlicedDecoder
 from synclr_hf.images.generators import ImageGeneratorOptions, create_image_generator
 
@@ -136,31 +137,33 @@ def test_the_denoising_loop_does_not_wait_for_the_device(folder, scheduler):
 
     def run(**settings):
         generator = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
-        settings = {"guidance_scale": 2.5, "num_inference_steps": 4, "output_type": "latent", **settings}
+        settings = {"guidance_scale": 2.5, "num_inference_steps": 3, "output_type": "latent", **settings}
         names = ("prompt_embeds", "negative_prompt_embeds")
-        return pipeline(generator=generator, **dict(zip(names, texts, strict=True)), **settings).images
+        with quiet():
+            return pipeline(generator=generator, **dict(zip(names, texts, strict=True)), **settings).images
 
     expected = run()
     for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         moved(part)
     texts = [OnDevice(text) for text in texts]
-    waits = {}
-    for kind in ("as it is", "timesteps on the host"):
-        if kind == "timesteps on the host":
-            HostTimesteps(pipeline.scheduler, pipeline.unet)
+
+    def waits():
         seen = []
 
-        def note(_, step, timestep, named, seen=seen):
+        def note(_, step, timestep, named):
             seen.append(len(watch.seen))
             return named
 
         with torch.no_grad(), Waits() as watch:
             latents = run(callback_on_step_end=note)
         assert (latents.held - expected).abs().max() < 1e-3
-        waits[kind] = seen
-    assert len(set(waits["timesteps on the host"])) == 1, "before the loop only"
+        return seen
+
     if scheduler == "DDIMScheduler":
-        assert waits["as it is"][-1] - waits["as it is"][0] >= 4 * 3, "what it is for"
+        plain = waits()
+        assert plain[-1] - plain[0] >= 4 * 2, "what it is for"
+    HostTimesteps(pipeline.scheduler, pipeline.unet)
+    assert len(set(waits())) == 1, "before the loop only"
 
 
 def compiling(generator, seconds=0.0):
@@ -177,21 +180,23 @@ def test_blocks_are_compiled_only_once_that_pays(folder):
     assert not blocks.active
     blocks.consider(drawn=4, seconds=1.0, left=2396)
     assert blocks.active
-    assert sum(one._compiled_call_impl is not None for one in generator._pipeline.unet.modules()) == 2
+    compiled = [one for one in generator._pipeline.unet.modules() if one._compiled_call_impl is not None]
+    assert {type(one).__name__ for one in compiled} == {"BasicTransformerBlock"}
 
 
-def test_a_machine_that_cannot_compile_goes_on(folder, one_by_one, monkeypatch, caplog):
+def test_a_model_that_cannot_be_compiled_goes_on(folder, one_by_one, caplog):
     import torch
 
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    torch._dynamo.reset()
     generator = built(folder)
+    for block in generator._pipeline.unet.modules():
+        if type(block).__name__ == "BasicTransformerBlock":
+            block.norm1.register_forward_pre_hook(lambda *_: torch._dynamo.graph_break())
     blocks = compiling(generator)
     with caplog.at_level(logging.WARNING, "synclr_hf"):
         assert abs(drawn(generator) - one_by_one).max() <= 1
     assert not blocks.active
-    assert [record.getMessage()[:29] for record in caplog.records] == ["the model cannot be compiled "]
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("synclr_hf")]
+    assert len(told) == 1 and told[0].startswith("the model cannot be compiled and goes on as it is: ")
 
 
 @pytest.mark.slow
