@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,24 +31,30 @@ def denoiser(pipeline: DiffusionPipeline) -> nn.Module | None:
 
 
 def prepare(pipeline: DiffusionPipeline) -> None:
-    """Lay out a pipeline on a CUDA device: channels last for convolutions, one product for queries, keys and values.
+    """Have a pipeline's VAE decode in slices that fit, and lay it out where it is on a CUDA device."""
+    vae = getattr(pipeline, "vae", None)
+    if vae is not None and hasattr(vae, "decode"):
+        vae.decode = SlicedDecoder(vae.decode, int(getattr(pipeline, "vae_scale_factor", 8)))
+    if pipeline.device.type == "cuda":
+        lay_out(pipeline)
 
-    The VAE decodes in slices everywhere, see `SlicedDecoder`; timesteps are kept as `HostTimesteps` says.
+
+def lay_out(pipeline: DiffusionPipeline) -> None:
+    """Put channels last for convolutions, make queries, keys and values one product, keep timesteps on the host.
+
+    It draws the same pictures; on a CPU it is not worth it.
     """
     import torch
     from diffusers import UNet2DConditionModel
 
     net, vae = denoiser(pipeline), getattr(pipeline, "vae", None)
-    if vae is not None and hasattr(vae, "decode"):
-        vae.decode = SlicedDecoder(vae.decode, int(getattr(pipeline, "vae_scale_factor", 8)))
-    if pipeline.device.type != "cuda":
-        return
     for part in (net if isinstance(net, UNet2DConditionModel) else None, vae):
         if part is not None and all(weight.dim() != 5 for weight in part.parameters()):
             part.to(memory_format=torch.channels_last)
     for part in (net, vae):
         if hasattr(part, "fuse_qkv_projections"):
-            part.fuse_qkv_projections()
+            with suppress(ValueError):  # attention with keys and values of its own for the text
+                part.fuse_qkv_projections()
     if isinstance(net, UNet2DConditionModel):
         HostTimesteps(pipeline.scheduler, net)
 

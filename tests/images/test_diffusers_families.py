@@ -12,6 +12,7 @@ from synclr_hf.errors import UserInputError
 from synclr_hf.images.config import ImagesConfig
 from synclr_hf.images.diffusers_loading import check_text_to_image, quiet
 from synclr_hf.images.families import FAMILIES, FamilyDefaults, call_parameters, family_defaults
+from synclr_hf.images.fast_path import lay_out
 from synclr_hf.images.generators import ImageGeneratorOptions, create_image_generator
 
 PROMPTS = ["a cat", "a cat", "a dog"]
@@ -64,6 +65,9 @@ def test_a_batch_with_captions_encoded_once_is_what_the_pipeline_draws_one_by_on
     assert generator.provenance["size_drawn"] == ours.shape[1]
     alone = pixels(generator.generate(["a dog"], seeds=[2], guidance_scale=1.0, **settings))
     assert np.abs(alone - ours[2:]).max() <= 1
+    lay_out(generator._pipeline)
+    guided = pixels(generator.generate(PROMPTS, seeds=range(3), guidance_scale=2.5, **settings))
+    assert abs(guided - pixels(drawn_plainly(folder, 2.5))).max() <= 1, "laid out as for a GPU"
 
 
 @pytest.mark.parametrize("name", FAMILIES)

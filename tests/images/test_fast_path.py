@@ -126,9 +126,7 @@ def test_the_batch_that_fits():
     assert fitting_batch(one=5 * gib, four=8 * gib, held=4 * gib, free=0) == 1
 
 
-@pytest.mark.parametrize(
-    "scheduler", ["DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"]
-)
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"])
 def test_the_denoising_loop_does_not_wait_for_the_device(folder, scheduler):
     import torch
 
