@@ -55,7 +55,7 @@ def load_pipeline(
     chosen = best if dtype == "auto" else getattr(torch, dtype)
     unchecked = {} if safety_checker else _without_checker(str(index.get("_class_name")))
     try:
-        with quiet():
+        with quiet(), _without_loading_bars():
             pipeline = DiffusionPipeline.from_pretrained(model_id, dtype=chosen, **unchecked)
     except Exception as error:  # missing, damaged, gated, too large: the library has a kind for each
         raise model_cannot_be_loaded("image generator", model_id, "--image-generator", error) from error
@@ -205,6 +205,26 @@ def quiet() -> Iterator[None]:
     finally:
         for library, level in zip(libraries, levels, strict=True):
             library.setLevel(level)
+
+
+@contextmanager
+def _without_loading_bars() -> Iterator[None]:
+    """Leave out the bars of loading, which would break the stage's own; those of a download stay."""
+    from diffusers.utils import logging as diffusers_logging
+    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils import logging as transformers_logging
+
+    libraries = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
+    downloads_shown = not are_progress_bars_disabled()
+    try:
+        for library in libraries:
+            library.disable_progress_bar()
+        if downloads_shown:  # transformers has them go with its own
+            enable_progress_bars()
+        yield
+    finally:
+        for library in libraries:
+            library.enable_progress_bar()
 
 
 def _not_text_to_image(model_id: str, what: str) -> UserInputError:
