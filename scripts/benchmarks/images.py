@@ -1,6 +1,6 @@
 """Speed of drawing beside plain pipelines, and what the images stage adds to the time of a pipeline.
 
-python scripts/benchmarks/images.py generate    # Stable Diffusion 1.5 with random weights, on a GPU
+python scripts/benchmarks/images.py generate    # Stable Diffusion 1.5 with random weights, on a GPU; needs no datasets
 python scripts/benchmarks/images.py generate --small    # on a CPU
 python scripts/benchmarks/images.py overhead    # a small pipeline, on a CPU
 
@@ -21,10 +21,7 @@ from typing import Any
 
 from random_stable_diffusion import save_random_stable_diffusion
 
-from synclr_hf.captions.stage import CaptionsConfig, write_captions
-from synclr_hf.images.config import ImagesConfig
 from synclr_hf.images.generators import ImageGeneratorOptions, create_image_generator
-from synclr_hf.images.stage import write_images
 
 PER_CAPTION = 4
 GUIDANCE_SCALE = 2.5
@@ -119,7 +116,17 @@ def overhead(rows: int, steps: int, batch_size: int, rounds: int) -> dict[str, A
 
     Both draw the same pictures in the same batches with a small random pipeline; the stage also reads captions,
     encodes JPEG, and writes shards, checksums and the card.
+
+    Args:
+        rows: captions, of four pictures each.
+        steps: denoising steps.
+        batch_size: pictures at once.
+        rounds: turns that count; one before them warms up.
     """
+    from synclr_hf.captions.stage import CaptionsConfig, write_captions
+    from synclr_hf.images.config import ImagesConfig
+    from synclr_hf.images.stage import write_images
+
     seconds: dict[str, list[float]] = {"stage": [], "pipeline": []}
     with TemporaryDirectory() as folder:
         model = save_random_stable_diffusion(folder, "small")
@@ -246,8 +253,8 @@ def main() -> None:
     one.add_argument("--batch-size", type=int)
     one.add_argument("--rounds", type=int, default=3)
     two = commands.add_parser("overhead")
-    two.add_argument("--rows", type=int, default=16)
-    two.add_argument("--steps", type=int, default=10)
+    two.add_argument("--rows", type=int, default=12)
+    two.add_argument("--steps", type=int, default=8)
     two.add_argument("--batch-size", type=int, default=4)
     two.add_argument("--rounds", type=int, default=3)
     for command in (one, two):

@@ -66,7 +66,9 @@ def save_random_stable_diffusion(folder: str | Path, size: str) -> str:
     pipeline = StableDiffusionPipeline(
         vae, text, tokenizer, unet, scheduler, safety_checker=None, feature_extractor=None
     )
-    pipeline.to(torch.bfloat16 if cuda else torch.float32).save_pretrained(Path(folder) / "pipeline")
+    if cuda:
+        pipeline.to(torch.bfloat16)
+    pipeline.save_pretrained(Path(folder) / "pipeline")
     return str(Path(folder) / "pipeline")
 
 

@@ -11,7 +11,7 @@ from synclr_hf.errors import UserInputError
 from synclr_hf.images import fast_path
 from synclr_hf.images.batching import fitting_batch
 from synclr_hf.images.diffusers_loading import quiet
-from synclr_hf.images.fast_path import HostTimesteps, SlicedDecoder
+from synclr_hf.images.fast_path import HostTimesteps, SlicedDecoder, lay_out
 from synclr_hf.images.generators import ImageGeneratorOptions, create_image_generator
 
 PROMPTS = [f"a cat on mat {number // 4}" for number in range(10)]
@@ -200,6 +200,7 @@ def test_a_model_that_cannot_be_compiled_goes_on(folder, one_by_one, caplog):
 @pytest.mark.slow
 def test_compiled_blocks_draw_the_same_in_batches_of_one_size(folder, one_by_one):
     generator = built(folder)
+    lay_out(generator._pipeline)
     blocks = compiling(generator)
     calls = limited(generator._pipeline.unet, 1000)
     assert abs(drawn(generator) - one_by_one).max() <= 1
