@@ -94,7 +94,7 @@ class ImagesConfig:
 
     def resolved(self) -> ImagesConfig:
         """Return the same settings with those that suit the model where nothing was said."""
-        suited = family_defaults(self.image_generator)
+        suited = family_defaults(self.image_generator, self.adapter)
         guidance, steps = self.guidance_scale, self.num_inference_steps
         return replace(
             self,

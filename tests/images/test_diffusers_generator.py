@@ -33,6 +33,7 @@ def test_pictures_have_the_models_own_size_and_say_what_drew_them(generator, fol
     assert [(picture.mode, picture.size) for picture in pictures] == [("RGB", (32, 32))] * 2
     assert generator.provenance == {
         "generator": folder,
+        "back_end": "diffusers",
         "revision": None,
         "adapter": None,
         "scheduler": "DDIMScheduler",
