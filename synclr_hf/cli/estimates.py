@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synclr_hf.cli.parameters import entry, section
-from synclr_hf.data.runs import shard_count
+from synclr_hf.data.extension import RunSize
 from synclr_hf.data.writing import MAX_SHARDS
 
 HOUR = 3600.0
@@ -204,7 +204,7 @@ class Files:
     @property
     def count(self) -> int:
         """Number of files."""
-        return shard_count(self.rows, self.rows_per_shard)
+        return RunSize(self.rows, self.rows_per_shard).num_shards
 
     @property
     def file_bytes(self) -> float:

@@ -26,7 +26,7 @@ from synclr_hf.cli.parameters import checkpoint_bytes, entry, section
 from synclr_hf.cli.plan_text import data_size, plan_record, plan_text
 from synclr_hf.cli.recipe import Recipe, load_recipe
 from synclr_hf.data.checks import COUNT, check_integer, check_number
-from synclr_hf.data.runs import shard_count
+from synclr_hf.data.extension import RunSize
 from synclr_hf.data.settings import settings_from
 from synclr_hf.data.shards import write_text
 from synclr_hf.errors import UserInputError, unknown_name
@@ -151,7 +151,7 @@ def make_plan(config: PlanConfig, overrides: Sequence[str] = ()) -> Plan:
         processes=PROCESSES.get(config.config or DEFAULT_RECIPE, 1),
         captions_per_step=config.captions_per_step,
     )
-    shards = [shard_count(rows, stage.rows_per_shard) for stage in (captions, images)]
+    shards = [RunSize(rows, stage.rows_per_shard).num_shards for stage in (captions, images)]
     probes = _probes(config, recipe, captions, images)
     works = (
         _work("captions", rows, "captions", shards[0], config.captions_per_second, probes),

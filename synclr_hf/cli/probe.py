@@ -174,7 +174,7 @@ def _probed(
 
             for task in tasks:
                 made = _watched(maker.make(task, tally := Tally(), report), meter)
-                rows += write_shard(folder, task.index, made, schema, tally).rows
+                rows += write_shard(folder, task, made, schema, tally).rows
                 drawn, kept = meter.drawn, meter.drawn - meter.taken_back
                 meter.start()
                 warm_up = warm_up or time.perf_counter() - loaded

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from synclr_hf.data.checks import COUNT, check_integer
+from synclr_hf.data.extension import RunSize
 from synclr_hf.data.parquet_rows import ParquetRows
 from synclr_hf.data.pictures import Picture
 from synclr_hf.data.progress import Progress
-from synclr_hf.data.runs import RUN_FILE, noted_shards, read_record, shard_count
+from synclr_hf.data.runs import RUN_FILE, noted_shards, read_record
 from synclr_hf.data.shards import write_text
 from synclr_hf.data.tally import Tally
 from synclr_hf.errors import UserInputError
@@ -134,8 +135,7 @@ def _tally(folder: Path) -> Tally:
     """Return what the shards of a run folder told; nothing for a set that lies elsewhere."""
     tally = Tally()
     if (folder / RUN_FILE).is_file():
-        record = read_record(folder)
-        for _, note in noted_shards(folder, shard_count(record["rows"], record["rows_per_shard"])):
+        for _, note in noted_shards(folder, RunSize.of(read_record(folder))):
             tally.add(note.tally())
     return tally
 
