@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 PUSH_OPTION = "--push-to-hub"
 CARD = "README.md"
 SECONDS_BETWEEN_COMMITS = 60.0
-"""All members of a run together commit about once in this time: the Hub allows about 128 commits an hour."""
+"""All members of a run together commit about once in this time: the Hub has an hourly quota of commits (429)."""
 FIRST_WAIT, LONGEST_WAIT = 5.0, 600.0
 """Seconds before the next try after the first failure; each further failure doubles them, up to the longest."""
 
