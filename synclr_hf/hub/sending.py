@@ -29,7 +29,7 @@ from synclr_hf.hub.publication import MARK_FILE, Repository
 ANY_RUN = "any"
 """Stands for the mark of a run that is not made yet."""
 FILES_PER_COMMIT = 100
-"""Shards of one commit: the Hub advises 50 to 100 files, and allows about 128 commits of a repository an hour."""
+"""Shards of one commit: the Hub advises 50 to 100 files in each, and has an hourly quota of commits."""
 BYTES_PER_COMMIT = 4_000_000_000
 """Shards of one commit, in bytes, so that what was sent is seen after a while, not at the end."""
 WRITTEN_BY_THE_HUB = (".gitattributes",)

@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 PUSH_OPTION = "--push-to-hub"
 CARD = "README.md"
 SECONDS_BETWEEN_COMMITS = 60.0
-"""All members of a run together commit about once in this time: the Hub allows about 128 commits an hour."""
+"""All members of a run together commit about once in this time: the Hub has an hourly quota of commits (429)."""
 FIRST_WAIT, LONGEST_WAIT = 5.0, 600.0
 """Seconds before the next try after the first failure; each further failure doubles them, up to the longest."""
 
@@ -178,8 +178,12 @@ class ShardShipper:
         with self._news:
             self._ended = True
             self._news.notify()
-        if self._thread is None or error is not None:
+        if error is not None:
             return  # a commit that is under way ends with the process
+        if self.part == OPENING:
+            patiently(self.target.repo_id, self._show_open_card)
+        if self._thread is None:
+            return
         self._thread.join(_SHORT)
         if self._thread.is_alive():
             with Progress(f"uploading to {self.target.repo_id}"):
@@ -195,6 +199,12 @@ class ShardShipper:
             others = self._remote.checksums()
             files = {MARK_FILE: mark_file(mark), **self._open_card(others)}
             self._remote.commit("Open a run of synclr_hf", files, stale(others, files, ("",)))
+
+    def _show_open_card(self) -> None:
+        """Say that a set which was finished before is not any more: `OPENING` has found shards to make."""
+        card = self._open_card(self._checksums())
+        if card:
+            self._remote.commit("Open a run of synclr_hf", card)
 
     def _open_card(self, there: dict[str, str]) -> dict[str, bytes]:
         """Return the card if it says that the set is not finished, and is not there yet."""

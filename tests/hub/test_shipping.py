@@ -210,6 +210,16 @@ def test_members_ship_their_own_shards_at_once(hub, api, tmp_path):
     assert len(hub.uploads()) == sent == 4
 
 
+def test_a_finished_set_that_is_opened_again_says_so(hub, api, tmp_path):
+    ship(tmp_path / "set", api=api)
+    (tmp_path / "set" / "shards" / "00001.json").unlink()
+    ship(tmp_path / "set", part=OPENING, api=api)
+    assert b"UNFINISHED" in files(hub)["README.md"]
+    ship(tmp_path / "set", part=Part(0, 1), api=api)
+    ship(tmp_path / "set", part=FINISHING, api=api)
+    check_whole(hub, tmp_path / "set")
+
+
 def test_a_member_without_a_network_draws_and_the_end_sends(hub, api, tmp_path, free_port, caplog, monkeypatch):
     ship(tmp_path / "set", part=OPENING, api=api)
     nowhere = HfApi(f"http://127.0.0.1:{free_port}", token=hub.token)
