@@ -13,16 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from synclr_hf.data.back_ends import device_and_dtype, fetch_model_card, model_cannot_be_loaded
 from synclr_hf.errors import UserInputError, unknown_name
-from synclr_hf.images.families import call_parameters, commit_of, defaults_of, read_model_index
+from synclr_hf.images.families import check_text_to_image, commit_of, defaults_of, read_model_index
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
-
-_OTHER_TASKS = frozenset(
-    "control_image controlnet_conditioning_scale mask_image num_frames video_length frames video lyrics "
-    "audio_length_in_s num_waveforms_per_prompt".split()
-)
-"""Arguments of pipelines that need more than a text, or make something else than a picture."""
 
 _LORA_FILE = "pytorch_lora_weights.safetensors"
 
@@ -80,35 +74,6 @@ def load_pipeline(
         "dtype": str(chosen).removeprefix("torch."),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
-
-
-def check_text_to_image(model_id: str, index: dict[str, Any]) -> None:
-    """Refuse a model that does not draw pictures from texts alone, before its weights are loaded.
-
-    Args:
-        model_id: Hub id or folder.
-        index: contents of its `model_index.json`; empty where there is none.
-
-    Raises:
-        UserInputError: another task's pipeline, or a model that is no pipeline.
-    """
-    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
-
-    name = str(index.get("_class_name", ""))
-    if not name and (Path(model_id).expanduser() / "config.json").is_file():
-        raise _not_text_to_image(model_id, "a single model, not a pipeline of diffusers")
-    parameters = call_parameters(name)
-    if not parameters:
-        return
-    needed = [
-        other
-        for other, parameter in parameters.items()
-        if other != "prompt" and parameter.default is parameter.empty and parameter.kind < 2
-    ]
-    known = name in {pipeline.__name__ for pipeline in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
-    of_a_size = known or ("height" in parameters and "image" not in parameters)
-    if "prompt" not in parameters or needed or not of_a_size or _OTHER_TASKS & parameters.keys():
-        raise _not_text_to_image(model_id, f"a {name}")
 
 
 def set_scheduler(pipeline: DiffusionPipeline, name: str, *, trailing: bool = False) -> None:
@@ -225,13 +190,6 @@ def _without_loading_bars() -> Iterator[None]:
     finally:
         for library in libraries:
             library.enable_progress_bar()
-
-
-def _not_text_to_image(model_id: str, what: str) -> UserInputError:
-    return UserInputError(
-        f"the image generator '{model_id}' is {what}, which does not draw pictures from texts alone; type "
-        "--image-generator with a text-to-image pipeline, e.g. stable-diffusion-v1-5/stable-diffusion-v1-5, or toy"
-    )
 
 
 def _without_checker(class_name: str) -> dict[str, Any]:

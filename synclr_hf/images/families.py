@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from synclr_hf.errors import UserInputError
 from synclr_hf.images.generators import find_image_generator
 
 
@@ -67,6 +68,12 @@ FAMILIES: dict[str, Family] = {
 _DISTILLED = ("turbo", "lightning", "schnell", "hyper", "lcm")
 """Words in the name of a model that draws in a few steps, without guidance, with its own scheduler."""
 
+_OTHER_TASKS = frozenset(
+    "control_image controlnet_conditioning_scale mask_image num_frames video_length frames video lyrics "
+    "audio_length_in_s num_waveforms_per_prompt".split()
+)
+"""Arguments of pipelines that need more than a text, or make something else than a picture."""
+
 _GUIDED_IN_FEW_STEPS = ("LatentConsistencyModelPipeline", "SanaSprintPipeline")
 """Few-step pipelines that take the guidance as an input; the table has what suits them."""
 
@@ -93,12 +100,14 @@ def family_defaults(spec: str, adapter: str | None = None) -> FamilyDefaults:
         adapter: LoRA weights as typed, if there are any.
 
     Raises:
-        UserInputError: there is no such back end.
+        UserInputError: there is no such back end, or the model does not draw pictures from texts.
     """
     model = find_image_generator(spec).model
     if model is None:
         return FamilyDefaults()
     index, _ = read_model_index(model)
+    if index.get("_class_name") not in FAMILIES:
+        check_text_to_image(model, index)
     return defaults_of(str(index.get("_class_name")), model, adapter)
 
 
@@ -146,6 +155,35 @@ def commit_of(path: Path) -> str | None:
     return commit if re.fullmatch(r"[0-9a-f]{40}", commit) else None
 
 
+def check_text_to_image(model_id: str, index: dict[str, Any]) -> None:
+    """Refuse a model that does not draw pictures from texts alone, before its weights are loaded.
+
+    Args:
+        model_id: Hub id or folder.
+        index: contents of its `model_index.json`; empty where there is none.
+
+    Raises:
+        UserInputError: another task's pipeline, or a model that is no pipeline.
+    """
+    name = str(index.get("_class_name", ""))
+    if not name and (Path(model_id).expanduser() / "config.json").is_file():
+        raise _not_text_to_image(model_id, "a single model, not a pipeline of diffusers")
+    parameters = call_parameters(name) if name else {}
+    if not parameters:
+        return
+    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
+
+    needed = [
+        other
+        for other, parameter in parameters.items()
+        if other != "prompt" and parameter.default is parameter.empty and parameter.kind < 2
+    ]
+    known = name in {pipeline.__name__ for pipeline in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
+    of_a_size = known or ("height" in parameters and "image" not in parameters)
+    if "prompt" not in parameters or needed or not of_a_size or _OTHER_TASKS & parameters.keys():
+        raise _not_text_to_image(model_id, f"a {name}")
+
+
 def call_parameters(class_name: str) -> dict[str, inspect.Parameter]:
     """Return the arguments of a pipeline class of diffusers by name; empty for a class that is none."""
     import diffusers
@@ -167,6 +205,13 @@ def _defaults_of_call(class_name: str) -> FamilyDefaults:
         if name in parameters and isinstance(parameters[name].default, int | float)
     }
     return FamilyDefaults(**told)
+
+
+def _not_text_to_image(model_id: str, what: str) -> UserInputError:
+    return UserInputError(
+        f"the image generator '{model_id}' is {what}, which does not draw pictures from texts alone; type "
+        "--image-generator with a text-to-image pipeline, e.g. stable-diffusion-v1-5/stable-diffusion-v1-5, or toy"
+    )
 
 
 def _last(name: str, count: int) -> str:

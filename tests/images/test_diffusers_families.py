@@ -10,8 +10,14 @@ from test_diffusers_generator import pixels
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.images.config import ImagesConfig
-from synclr_hf.images.diffusers_loading import check_text_to_image, quiet
-from synclr_hf.images.families import FAMILIES, FamilyDefaults, call_parameters, family_defaults
+from synclr_hf.images.diffusers_loading import quiet
+from synclr_hf.images.families import (
+    FAMILIES,
+    FamilyDefaults,
+    call_parameters,
+    check_text_to_image,
+    family_defaults,
+)
 from synclr_hf.images.fast_path import lay_out
 from synclr_hf.images.generators import ImageGeneratorOptions, create_image_generator
 
@@ -117,6 +123,8 @@ def test_what_suits_a_model_is_read_without_its_weights(tmp_path):
 def test_a_pipeline_of_another_task_is_refused_before_its_weights_are_loaded(class_name, tmp_path):
     with pytest.raises(UserInputError, match=f"is a {class_name}, which does not draw pictures from texts"):
         create_image_generator(model_index(tmp_path, class_name))
+    with pytest.raises(UserInputError, match=f"is a {class_name}, which"):
+        ImagesConfig("out", "captions", str(tmp_path)).resolved()
 
 
 def test_a_model_that_is_no_pipeline_is_refused(tmp_path):
