@@ -103,7 +103,7 @@ def class_spread(features: np.ndarray, labels: np.ndarray, num_classes: int) -> 
     Each feature vector is scaled to length 1, so that encoders whose features are long do not look varied. Then the
     standard deviation of every dimension over the pictures of the class (n - 1 in the denominator, so that classes of
     different numbers of pictures can be compared), in the mean over dimensions. The values of two encoders cannot be
-    compared. The paper does not say how its features are scaled: these are our choices.
+    compared. How the features are scaled, and the n - 1, are choices of ours, not checked against the paper.
 
     Args:
         features: (N, D), any scale.

@@ -57,7 +57,7 @@ def load_pipeline(
     suited = defaults_of(type(pipeline).__name__, model_id, adapter)
     if name := scheduler or suited.scheduler:
         with quiet():
-            set_scheduler(pipeline, name, trailing=suited.trailing and scheduler is None)
+            set_scheduler(pipeline, name, trailing=suited.trailing and name == suited.scheduler)
     fused = None if adapter is None else fuse_adapter(pipeline, adapter)
     pipeline.set_progress_bar_config(disable=True)
     try:

@@ -15,9 +15,7 @@ from PIL import Image
 from synclr_hf.data.pictures import DECODING_ERRORS, open_picture
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import Row
-
-THUMBNAIL = 16
-"""Side of the grey pictures that are compared, in pixels: coarse enough that noise does not matter."""
+from synclr_hf.images.quality import Look, difference, look_at
 
 NUM_SHOWN = 12
 PICTURES_SHOWN = 6
@@ -54,7 +52,7 @@ class PictureSample:
         brightness: (pictures,) mean of the luminance (ITU-R 601), 0 (black) to 255 (white).
         contrast: (pictures,) standard deviation of the luminance, 0 (one grey) to 127.5.
         within: (rows,) mean distance of the pictures of one caption; rows with one picture have none. The distance of
-            two pictures is the mean difference of their grey thumbnails of `THUMBNAIL` pixels, 0 (the same) to 255;
+            two pictures is the mean difference of their grey thumbnails of 16 pixels, 0 (the same) to 255;
             of a caption the first `_COMPARED` pictures are compared, every pair.
         between: (rows - 1,) the same of the first pictures of two captions that follow each other in the sample.
         examples: rows chosen by seed, no concept twice while there are others.
@@ -117,12 +115,12 @@ class _Found:
         self.of_concepts: dict[str, tuple[int, int, ShownRow]] = {}
         self.least_varied: list[tuple[float, int, ShownRow]] = []
         self.lowest_scored: list[tuple[float, int, ShownRow]] = []
-        self._first: np.ndarray | None = None
+        self._first: Look | None = None
 
     def add(self, row: Row) -> None:
         """Look at the pictures of a row, and keep them if it is to be shown."""
         self.rows += 1
-        thumbnails, readable = [], []
+        looks, readable = [], []
         for picture in row["images"] or ():
             try:
                 image = open_picture(picture["bytes"])
@@ -131,17 +129,17 @@ class _Found:
                 continue
             readable.append(picture["bytes"])
             self._look(image, len(picture["bytes"]))
-            if len(thumbnails) < _COMPARED:
-                thumbnails.append(thumbnail(image))
+            if len(looks) < _COMPARED:
+                looks.append(look_at(image))
         if not readable:
             return
         if self._first is not None:
-            self.between.append(distance(self._first, thumbnails[0]))
-        self._first = thumbnails[0]
+            self.between.append(difference(self._first, looks[0]))
+        self._first = looks[0]
         shown = ShownRow(row["caption"] or "", row["concept"] or "", tuple(readable[:PICTURES_SHOWN]))
         self._keep_example(row, shown)
-        if len(thumbnails) > 1:
-            self.within.append(float(np.mean([distance(one, other) for one, other in combinations(thumbnails, 2)])))
+        if len(looks) > 1:
+            self.within.append(float(np.mean([difference(one, other) for one, other in combinations(looks, 2)])))
             _keep_lowest(self.least_varied, self.within[-1], self.rows, replace(shown, value=self.within[-1]))
         scores = [score for score in row.get("scores") or () if score is not None and np.isfinite(score)]
         if scores:
@@ -167,16 +165,6 @@ class _Found:
         """Return the examples: first one row a concept, then any."""
         of_concepts = {number: shown for _, number, shown in sorted(self.of_concepts.values(), key=itemgetter(0))}
         return list({**of_concepts, **{n: s for _, n, s in self.drawn if n not in of_concepts}}.values())[:NUM_SHOWN]
-
-
-def thumbnail(image: Image.Image) -> np.ndarray:
-    """Return a picture in grey, (THUMBNAIL, THUMBNAIL) int16, 0 to 255."""
-    return np.asarray(image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX), dtype=np.int16)
-
-
-def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the mean absolute difference of two thumbnails, 0 to 255."""
-    return float(np.abs(one - other).mean())
 
 
 def ranked(counts: Mapping[str, int]) -> dict[str, int]:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from synclr_hf.data.schemas import image_features
-from synclr_hf.images.samples import NUM_SHOWN, distance, picture_sample, thumbnail
+from synclr_hf.images.samples import NUM_SHOWN, picture_sample
 from synclr_hf.images.statistics import OTHER_VALUES, even_sample, image_rows, image_statistics
 
 
@@ -113,11 +113,3 @@ def test_columns_are_read_without_the_pictures(tmp_path):
     assert [number for table in tables for number in table["caption_id"].to_pylist()] == list(range(7))
     assert tables[0]["images"].to_pylist()[0] == [{"path": None}] * 2
     assert rows.has_column("seeds") and not rows.has_column("scores")
-
-
-def test_thumbnails_ignore_noise_and_see_shapes():
-    noise = np.random.default_rng(0).integers(-20, 20, (64, 64, 3))
-    plain = Image.fromarray(np.full((64, 64, 3), 128, np.uint8))
-    noisy = Image.fromarray((128 + noise).astype(np.uint8))
-    half = Image.fromarray(np.repeat([[0], [255]], 32, axis=0).repeat(64, axis=1).astype(np.uint8)).convert("RGB")
-    assert distance(thumbnail(plain), thumbnail(noisy)) < 3 < 100 < distance(thumbnail(plain), thumbnail(half))
