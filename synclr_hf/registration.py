@@ -30,7 +30,9 @@ MODELS = (
     ("AutoModelForPreTraining", PRETRAINING_MODEL, "SynCLRPreTrainingConfig", "SynCLRForPreTraining"),
 )
 """Auto class, our module, and what it learns from it: configuration -> model."""
-WATCHED = (AUTO_CONFIG, AUTO_MODEL, *(module for module, _ in CONFIGS), ENCODER_MODEL, PRETRAINING_MODEL)
+NEEDED = ("transformers.modeling_layers", "transformers.modeling_utils")
+"""What our models import: it may be what imports the Auto classes, and is half imported then."""
+WATCHED = (AUTO_CONFIG, AUTO_MODEL, *(module for module, _ in CONFIGS), ENCODER_MODEL, PRETRAINING_MODEL, *NEEDED)
 
 
 def _register_after(name: str) -> None:
@@ -44,12 +46,19 @@ def _register_after(name: str) -> None:
             config_class = getattr(ours, config)
             auto.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
     auto = sys.modules.get(AUTO_MODEL)
-    if auto is not None and name in (AUTO_MODEL, ENCODER_MODEL, PRETRAINING_MODEL):
+    if auto is not None and name in (AUTO_MODEL, ENCODER_MODEL, PRETRAINING_MODEL, *NEEDED):
+        if any(_is_half_imported(module) for module in NEEDED if module != name):
+            return
         for auto_class, module, config, model in MODELS:
             ours = import_module(module)
             if not hasattr(auto, auto_class) or not hasattr(ours, model):
                 return
             getattr(auto, auto_class).register(getattr(ours, config), getattr(ours, model), exist_ok=True)
+
+
+def _is_half_imported(name: str) -> bool:
+    module = sys.modules.get(name)
+    return module is not None and getattr(module.__spec__, "_initializing", False)
 
 
 class _LoaderWithRegistration(Loader):
