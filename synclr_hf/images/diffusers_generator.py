@@ -66,9 +66,10 @@ class DiffusersGenerator:
         self._pipeline, told = load_pipeline(
             model_id, dtype=dtype, scheduler=scheduler, adapter=adapter, safety_checker=safety_checker
         )
-        self.provenance: dict[str, Any] = {**told, "size_drawn": size_drawn}
+        self.provenance: dict[str, Any] = told
         self._call = inspect.signature(type(self._pipeline).__call__).parameters
         self._size = self._checked_size(size_drawn)
+        self.provenance["size_drawn"] = self._size
         prepare(self._pipeline)
         self._encoder = PromptEncoder(self._pipeline)
         self._on_cuda = self._pipeline.device.type == "cuda"
@@ -96,6 +97,7 @@ class DiffusersGenerator:
                 one picture, or a model whose output are no pictures.
         """
         self._check_steps(num_inference_steps)
+        self._check_size(size)
         settings = _Settings(guidance_scale, num_inference_steps)
         place = 0
         while place < len(prompts):
@@ -236,8 +238,8 @@ class DiffusersGenerator:
             )
 
     def _check_size(self, size: int) -> None:
-        drawn = self.provenance["size_drawn"]
-        if drawn < size:
+        drawn = self.provenance["size_drawn"]  # None before the first picture, if the model decides
+        if drawn is not None and drawn < size:
             raise UserInputError(
                 f"'{self.provenance['generator']}' draws pictures of {drawn} px, smaller than --size {size}; type "
                 f"--size {drawn}, or --size-drawn {size} or more"

@@ -166,7 +166,7 @@ def check_text_to_image(model_id: str, index: dict[str, Any]) -> None:
         UserInputError: another task's pipeline, or a model that is no pipeline.
     """
     name = str(index.get("_class_name", ""))
-    if not name and (Path(model_id).expanduser() / "config.json").is_file():
+    if not name and _is_single_model(model_id):
         raise _not_text_to_image(model_id, "a single model, not a pipeline of diffusers")
     parameters = call_parameters(name) if name else {}
     if not parameters:
@@ -205,6 +205,19 @@ def _defaults_of_call(class_name: str) -> FamilyDefaults:
         if name in parameters and isinstance(parameters[name].default, int | float)
     }
     return FamilyDefaults(**told)
+
+
+def _is_single_model(model_id: str) -> bool:
+    """Return whether there is a `config.json`, as single models have it."""
+    from huggingface_hub import hf_hub_download
+
+    folder = Path(model_id).expanduser()
+    if folder.is_dir():
+        return (folder / "config.json").is_file()
+    try:
+        return Path(hf_hub_download(model_id, "config.json")).is_file()
+    except Exception:  # as in `read_model_index`
+        return False
 
 
 def _not_text_to_image(model_id: str, what: str) -> UserInputError:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SECONDS_BEFORE_COMPILING = 600.0
-"""Compiling the blocks takes one to two minutes and saves a part of every step: it is begun once so much drawing has
-been done or lies ahead in one call that it costs at most about a tenth of it, and may pay many times over."""
+SECONDS_BEFORE_COMPILING = 900.0
+"""Compiling the blocks takes one to three minutes and saves a part of every step: it is begun once so much drawing has
+been done, or lies ahead in one call, that it costs a fraction of that and may pay many times over."""
 
 ELEMENTS_AT_ONCE = 2**29
 """Elements of the widest activation of a VAE's decoder that are computed at once: 1 GiB in bfloat16. Eight pictures of
@@ -145,6 +145,9 @@ class SlicedDecoder:
 class CompiledBlocks:
     """Compiles the repeated blocks of a denoiser once that pays, see `SECONDS_BEFORE_COMPILING`.
 
+    These are the transformer blocks, as diffusers lists them, and the residual blocks of a UNet, whose normalisations
+    and activations are otherwise passes over the memory of their own.
+
     Args:
         net: the denoiser; `None`, or one without such blocks: never.
         seconds: drawing time that compiling must be worth.
@@ -166,8 +169,19 @@ class CompiledBlocks:
         if self._net is None or self.active or drawn == 0:
             return
         if seconds * (1 + left / drawn) >= self._seconds:
-            self._net.compile_repeated_blocks(fullgraph=True)
+            self._compile(self._net)
             self.active = True
+
+    def _compile(self, net: nn.Module) -> None:
+        import torch
+        from diffusers.models.resnet import ResnetBlock2D
+
+        limit = torch._dynamo.config.recompile_limit  # a UNet has some fifteen pairs of widths
+        torch._dynamo.config.recompile_limit = max(limit, 64)
+        net.compile_repeated_blocks(fullgraph=True)
+        for block in net.modules():
+            if isinstance(block, ResnetBlock2D):
+                block.compile(fullgraph=True)
 
     def give_up(self, error: Exception) -> None:
         """Go on without compiled blocks, e.g. on a machine without a compiler."""

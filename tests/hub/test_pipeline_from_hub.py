@@ -28,6 +28,13 @@ def test_a_pipeline_and_lora_weights_by_their_names(hub, tmp_path):
         put("org/several", {lora!r})
 
         assert family_defaults("org/tiny-sd", "org/lcm-lora") == FamilyDefaults(1.0, 4, "LCMScheduler")
+        Path("bert").mkdir()
+        Path("bert/config.json").write_text('{{"model_type": "bert"}}')
+        put("org/bert", "bert")
+        try:
+            family_defaults("org/bert")
+        except UserInputError as error:
+            print(error)
         def built(adapter):
             options = ImageGeneratorOptions(adapter=adapter, safety_checker=False)
             return create_image_generator("org/tiny-sd", options).provenance
@@ -43,7 +50,8 @@ def test_a_pipeline_and_lora_weights_by_their_names(hub, tmp_path):
             except UserInputError as error:
                 print(error)
         """)
-    several, file, none = told.splitlines()[-3:]
+    bert, several, file, none = told.splitlines()[-4:]
+    assert "'org/bert' is a single model, not a pipeline of diffusers, which does not draw" in bert
     assert "'org/several' cannot be used (looked for pytorch_lora_weights.safetensors" in several
     assert "'org/birds/dogs.safetensors' cannot be used (" in file
     assert "'org/none' cannot be used (" in none and "type --adapter" in none
