@@ -1,8 +1,10 @@
-"""Speed of drawing beside plain pipelines, and what the images stage adds to the time of a pipeline.
+"""Speed of drawing beside plain pipelines, what the images stage adds to it, speed and memory with toy pictures.
 
 python scripts/benchmarks/images.py generate    # Stable Diffusion 1.5 with random weights, on a GPU; needs no datasets
 python scripts/benchmarks/images.py generate --small    # on a CPU
 python scripts/benchmarks/images.py overhead    # a small pipeline, on a CPU
+python scripts/benchmarks/images.py toy    # toy pictures a second that one process writes
+python scripts/benchmarks/images.py memory --sizes 1000 10000 100000    # the same, peak memory of each size
 
 Every command prints one JSON object; `--json FILE` also writes it.
 """
@@ -13,6 +15,8 @@ import argparse
 import json
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -164,6 +168,51 @@ def overhead(rows: int, steps: int, batch_size: int, rounds: int) -> dict[str, A
     }
 
 
+def toy(num_captions: int, size: int, rounds: int) -> dict[str, Any]:
+    """Toy pictures a second that one process of the stage draws, checks, encodes and writes, card included."""
+    from synclr_hf.images.config import ImagesConfig
+    from synclr_hf.images.stage import write_images
+
+    rates = []
+    with TemporaryDirectory() as folder:
+        captions = _toy_captions(folder, num_captions)
+        for turn in range(rounds):
+            config = ImagesConfig(f"{folder}/images-{turn}", captions, size=size, seed=turn)
+            start = time.perf_counter()
+            write_images(config, workers=1)
+            rates.append(num_captions * PER_CAPTION / (time.perf_counter() - start))
+    return {
+        "pictures": num_captions * PER_CAPTION,
+        "size": size,
+        "pictures_per_second": round(statistics.mean(rates)),
+        "lowest": round(min(rates)),
+        "highest": round(max(rates)),
+        "rounds": rounds,
+    }
+
+
+def memory(sizes: Sequence[int], size: int) -> dict[str, Any]:
+    """Peak memory of a fresh process that writes so many toy pictures, in MiB."""
+    peaks = {}
+    for pictures in sizes:
+        with TemporaryDirectory() as folder:
+            captions = _toy_captions(folder, pictures // PER_CAPTION)
+            typed = ["--captions", captions, "--size", str(size), "--output-dir", f"{folder}/images", "--workers", "1"]
+            program = (
+                f"import resource; from synclr_hf.cli.images import main; main({typed!r}); "
+                "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+            )
+            done = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True)
+            peaks[str(pictures)] = round(int(done.stdout.split()[-1]) / 1024)
+    return {"size": size, "peak_mib_of_pictures": peaks}
+
+
+def _toy_captions(folder: str, count: int) -> str:
+    from synclr_hf.captions.stage import CaptionsConfig, write_captions
+
+    return str(write_captions(CaptionsConfig(f"{folder}/captions", num_captions=count), workers=1))
+
+
 def _captions(folder: str) -> list[str]:
     import pyarrow.parquet as pq
 
@@ -257,13 +306,24 @@ def main() -> None:
     two.add_argument("--steps", type=int, default=8)
     two.add_argument("--batch-size", type=int, default=4)
     two.add_argument("--rounds", type=int, default=3)
-    for command in (one, two):
+    three = commands.add_parser("toy")
+    three.add_argument("--num-captions", type=int, default=2000)
+    three.add_argument("--size", type=int, default=128)
+    three.add_argument("--rounds", type=int, default=3)
+    four = commands.add_parser("memory")
+    four.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    four.add_argument("--size", type=int, default=64)
+    for command in (one, two, three, four):
         command.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.command == "generate":
         told = generate(
             options.small, options.batches, options.alone, options.steps, options.batch_size, options.rounds
         )
+    elif options.command == "toy":
+        told = toy(options.num_captions, options.size, options.rounds)
+    elif options.command == "memory":
+        told = memory(options.sizes, options.size)
     else:
         told = overhead(options.rows, options.steps, options.batch_size, options.rounds)
     told["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

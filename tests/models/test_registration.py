@@ -10,7 +10,7 @@ from synclr_hf.models import SynCLRConfig, SynCLRModel
 ORDERS = [
     "import synclr_hf; from transformers import AutoModel",
     "from transformers import AutoConfig, AutoModel; import synclr_hf",
-    "import synclr_hf; from transformers import PreTrainedModel; from transformers import AutoConfig, AutoModel",
+    "import synclr_hf; from transformers import CLIPModel; from transformers import AutoConfig, AutoModel",
     "import synclr_hf.models.modeling_synclr; from transformers import AutoModel",
     "import synclr_hf.evaluation.stage; from transformers import AutoModel",
 ]
