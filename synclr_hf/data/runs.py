@@ -116,12 +116,21 @@ def open_run_folder(
             if not member:
                 settle_shards(folder)
             if differences(before, now):
-                if not extends:
+                if part in (None, OPENING) and before.get("stage") == now["stage"] and _holds_nothing(folder):
+                    _write_record(folder, record)  # e.g. a model that could not be loaded: nothing is lost
+                elif not extends:
                     raise refusal(folder, before, now, growth)
-                _write_record(folder, extended_record(folder, before, now, growth, inputs))
+                else:
+                    _write_record(folder, extended_record(folder, before, now, growth, inputs))
         else:
             _write_record(folder, record)
         yield
+
+
+def _holds_nothing(folder: Path) -> bool:
+    """Tell whether a run made nothing but its record and its card."""
+    visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return all(path.name in (RUN_FILE, "README.md") or _is_empty_folder(path) for path in visible)
 
 
 def _write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -267,4 +276,4 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _is_empty_folder(path: Path) -> bool:
-    return path.name in (DATA_FOLDER, NOTES_FOLDER) and path.is_dir() and not any(os.scandir(path))
+    return path.name in (DATA_FOLDER, NOTES_FOLDER) and path.is_dir() and not os.listdir(path)

@@ -399,3 +399,12 @@ def test_the_card_of_a_finished_run_stays_its_owners(tmp_path):
     for part in (OPENING, Part(0, 2), Part(1, 2), FINISHING):
         run(folder, part=part, raise_at=0)
     assert (folder / "README.md").read_text() == "edited by its owner"
+
+
+def test_a_run_that_made_nothing_holds_nobody_to_its_settings(tmp_path):
+    with pytest.raises(RuntimeError, match="row 0 cannot be made"):
+        run(tmp_path / "numbers", configuration={"model": "wrong"}, raise_at=0)
+    folder = run(tmp_path / "numbers", configuration={"model": "right"})
+    assert read_record(folder)["configuration"]["model"] == "right"
+    with pytest.raises(UserInputError, match="model right there, other now"):
+        run(folder, configuration={"model": "other"})
