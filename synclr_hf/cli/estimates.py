@@ -163,7 +163,7 @@ def training_of(
     step = captions_per_step or max(1, int(batch * processes))
     steps = int(entry(arguments, "max_steps", -1))
     if steps <= 0:
-        steps = int(entry(arguments, "num_train_epochs", 3) * captions / step)
+        steps = max(1, int(entry(arguments, "num_train_epochs", 3) * captions / step))
     used = entry(section(pretraining, "views"), "images_per_caption", images_per_caption)
     return Training(steps, step, int(used), processes if captions_per_step is None else None)
 

@@ -69,6 +69,8 @@ def stage_options(
     for action in parser._actions:
         if action.dest == "output_dir":
             action.required, action.default = False, _default_folder(default_name or stage, arguments)
+            action.option_strings = [*action.option_strings, "--output"]
+            parser._option_string_actions["--output"] = action
             action.help += f" (default: {action.default})".replace("%", "%%")
     parser.add_argument("--workers", type=int, help="processes (default: one a core for toy, one a GPU for a model)")
     parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the data set there, shard by shard")

@@ -190,6 +190,8 @@ def _probed(
         remarks.append("it is so slow that the first batch is all that was measured, its warm-up included")
     else:
         return Probe(None, f"the first batch was not finished within {PATIENCE * seconds:g} s", row_bytes)
+    if not per_second:
+        return Probe(None, "nothing of what was drawn could be kept", row_bytes)
     if share is None:
         remarks.append("no shard was finished: draws that would be rejected are counted as kept")
     elif share < 1:

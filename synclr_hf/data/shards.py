@@ -9,7 +9,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,9 @@ CARD_FOLDER = "card"
 TEMPORARY_SUFFIX = ".tmp"
 COMING_SUFFIX = ".next"
 """Ends the hidden name of what waits until its shard is there."""
+BYTES_PER_GROUP = 2**28
+"""Bytes of pictures after which a row group is closed: pyarrow reads no nested column of more than 2 GiB."""
+
 ROWS_PER_GROUP = 256
 """Rows of a parquet row group; they are the only ones held in memory while a shard is written."""
 
@@ -298,8 +300,15 @@ def _write_parquet(path: Path, rows: Iterable[Row], schema: pa.Schema) -> int:
 
 
 def _groups(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    iterator = iter(rows)
-    while group := list(islice(iterator, size)):
+    group: list[Row] = []
+    held = 0
+    for row in rows:
+        group.append(row)
+        held += sum(len(image["bytes"] or b"") for image in row.get("images") or ())
+        if len(group) == size or held >= BYTES_PER_GROUP:
+            yield group
+            group, held = [], 0
+    if group:
         yield group
 
 

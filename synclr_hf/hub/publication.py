@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +21,11 @@ from synclr_hf.data.reading import check_complete
 from synclr_hf.data.runs import RUN_FILE, noted_shards, read_record
 from synclr_hf.data.shards import CARD_FOLDER, DATA_FOLDER
 from synclr_hf.errors import UserInputError, unknown_name
-from synclr_hf.hub.cards import model_card
 from synclr_hf.hub.wheel import build_wheel
-from synclr_hf.models import SynCLRConfig
-from synclr_hf.training import last_complete_checkpoint
-from synclr_hf.training.continuation import published_configuration
-from synclr_hf.training.sources import HISTORY_FILE
 
 PARTS = ("encoder", "captions", "images")
+ENCODER_TYPE = "synclr"
+"""`model_type` of `SynCLRConfig`."""
 MARK_FILE = "publication.json"
 """Says which run a repository was made from, so that another one does not write over it."""
 CURVES_FILE = "curves.svg"
@@ -131,7 +129,7 @@ def plan_publication(run: str | Path, config: PublishConfig) -> list[Repository]
     """
     run = Path(run).expanduser()
     folders = {part: run / part for part in PARTS}
-    if _model_type(run) == SynCLRConfig.model_type:
+    if _model_type(run) == ENCODER_TYPE:
         folders = {"encoder": run}
     present = [part for part, folder in folders.items() if (folder / _KEY_FILES[part]).is_file()]
     wanted = list(config.parts) or present
@@ -208,6 +206,11 @@ def _encoder(
     """Collect the encoder at the root, the pre-training model under `pretraining/`, log, report and wheel."""
     from safetensors import safe_open
 
+    from synclr_hf.hub.cards import model_card
+    from synclr_hf.models import SynCLRConfig
+    from synclr_hf.training.continuation import published_configuration
+    from synclr_hf.training.sources import HISTORY_FILE
+
     files: dict[str, Path | bytes] = {
         path.name: path for path in sorted(folder.iterdir()) if path.is_file() and path.name != "README.md"
     }
@@ -258,6 +261,8 @@ def _encoder(
 
 
 def _training_state(pretraining: Path) -> dict[str, Path | bytes]:
+    from synclr_hf.training import last_complete_checkpoint
+
     checkpoint = last_complete_checkpoint(pretraining) if pretraining.is_dir() else None
     if checkpoint is None:
         raise UserInputError(
@@ -291,6 +296,7 @@ def _local_roots(run: Path) -> list[str]:
 def _paths_of(record: Mapping[str, Any]) -> list[str]:
     """Return the absolute paths among the settings of a run, the longest first."""
     words = [*map(str, record["configuration"].values()), *shlex.split(str(record.get("command", "")))]
+    words = [re.sub(r"^[\w-]+:(?=/(?!/))", "", word) for word in words]  # of a back end: diffusers:/a/folder
     return sorted({word for word in words if word.startswith("/") and len(word) > 1}, key=len, reverse=True)
 
 

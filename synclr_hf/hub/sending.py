@@ -86,7 +86,11 @@ class Remote:
             return None
         with TemporaryDirectory() as folder:
             file = self.api.hf_hub_download(**self.where, filename=MARK_FILE, local_dir=folder)
-            return json.loads(Path(file).read_text()).get("run")
+            try:
+                told = json.loads(Path(file).read_text(encoding="utf-8"))
+            except ValueError:
+                return None
+            return told.get("run") if isinstance(told, dict) else None
 
 
 def check_free(remote: Remote, mark: str, option: str, *, private: bool, replace: bool) -> str | None:
@@ -117,6 +121,8 @@ def check_free(remote: Remote, mark: str, option: str, *, private: bool, replace
     names = [sibling.rfilename for sibling in info.siblings or [] if sibling.rfilename not in WRITTEN_BY_THE_HUB]
     there = remote.mark(names)
     if not names or replace or there == mark or (there and mark == ANY_RUN):
+        return there
+    if there and set(names) <= {MARK_FILE, "README.md"}:  # of a run that made nothing, e.g. for want of its model
         return there
     told = "another run" if there else f"other things ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
     raise UserInputError(

@@ -223,7 +223,7 @@ class ShardShipper:
                     sent = self._send_some()
             except Exception as error:
                 failures += 1
-                wait = max(min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT), retry_after(error))
+                wait = max(min(FIRST_WAIT * 2 ** min(failures - 1, 10), LONGEST_WAIT), retry_after(error))
                 if failures == 1:
                     logger.warning(
                         "%s: shards are not sent now (%s); they wait in '%s' while others are made",

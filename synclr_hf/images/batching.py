@@ -42,7 +42,7 @@ def measured_batch_size(draw: Callable[[int], None]) -> int:
     try:
         four = peak(_TRIAL)
     except torch.OutOfMemoryError:
-        return 1
+        return 2  # drawing takes one if that does not fit either
     free_memory()
     free, _ = torch.cuda.mem_get_info()
     return fitting_batch(one, four, torch.cuda.memory_allocated(), free)

@@ -63,6 +63,8 @@ class DiffusersGenerator:
         size_drawn: int | None = None,
         safety_checker: bool = True,
     ) -> None:
+        import torch
+
         self._pipeline, told = load_pipeline(
             model_id, dtype=dtype, scheduler=scheduler, adapter=adapter, safety_checker=safety_checker
         )
@@ -70,7 +72,10 @@ class DiffusersGenerator:
         self._call = inspect.signature(type(self._pipeline).__call__).parameters
         self._size = self._checked_size(size_drawn)
         self.provenance["size_drawn"] = self._size
-        prepare(self._pipeline)
+        try:
+            prepare(self._pipeline)
+        except torch.OutOfMemoryError as error:
+            raise self._too_little_memory() from error
         self._encoder = PromptEncoder(self._pipeline)
         self._on_cuda = self._pipeline.device.type == "cuda"
         self._blocks = CompiledBlocks(denoiser(self._pipeline) if self._on_cuda else None)

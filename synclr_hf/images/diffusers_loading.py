@@ -93,6 +93,7 @@ def set_scheduler(pipeline: DiffusionPipeline, name: str, *, trailing: bool = Fa
     fitting = {one.__name__: one for one in used.compatibles} if used is not None else {}
     if "DDIMScheduler" in fitting:  # of the same noise schedule, though diffusers does not list them
         fitting |= {other: getattr(diffusers, other) for other in ("LCMScheduler", "TCDScheduler")}
+    fitting.pop("DPMSolverSDEScheduler", None)  # its noise comes from one generator for the whole batch
     ends = ("", "scheduler", "discretescheduler")
     chosen = [one for one in fitting if any(one.lower() == name.lower() + end for end in ends)]
     if not chosen:
@@ -100,7 +101,14 @@ def set_scheduler(pipeline: DiffusionPipeline, name: str, *, trailing: bool = Fa
         fix = f"--scheduler {own}, the model's own" if own else "no --scheduler: the model has none"
         raise unknown_name("scheduler", name, sorted(fitting), fix)
     spacing = {"timestep_spacing": "trailing"} if trailing else {}
-    pipeline.scheduler = fitting[chosen[0]].from_config(used.config, **spacing)
+    try:
+        pipeline.scheduler = fitting[chosen[0]].from_config(used.config, **spacing)
+    except ImportError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserInputError(
+            f"--scheduler {name} needs a package that is not here ({reason}); install it, or type --scheduler "
+            f"{type(used).__name__}"
+        ) from error
 
 
 def fuse_adapter(pipeline: DiffusionPipeline, adapter: str) -> str:
@@ -108,7 +116,7 @@ def fuse_adapter(pipeline: DiffusionPipeline, adapter: str) -> str:
 
     Args:
         pipeline: a loaded pipeline.
-        adapter: `ORG/NAME` or `ORG/NAME/FILE.safetensors` on the Hub, a folder, or a file.
+        adapter: `ORG/NAME` or `ORG/NAME/FILE.safetensors` on the Hub, `@REVISION` behind it, a folder, or a file.
 
     Returns:
         The adapter's name, with the commit for one of the Hub.
@@ -133,7 +141,7 @@ def fuse_adapter(pipeline: DiffusionPipeline, adapter: str) -> str:
             "ORG/NAME/FILE.safetensors, a folder or a file, made for this --image-generator, or leave it out"
         ) from error
     commit = commit_of(file)
-    return f"{adapter}@{commit}" if commit else str(adapter)
+    return f"{adapter.partition('@')[0]}@{commit}" if commit else str(adapter)
 
 
 def size_multiple(pipeline: DiffusionPipeline) -> int:
@@ -208,6 +216,7 @@ def _adapter_file(adapter: str) -> Path:
         return path
     if path.is_dir():
         return path / _only_weights([file.name for file in path.glob("*.safetensors")])
+    adapter, _, revision = adapter.partition("@")
     parts = adapter.split("/")
     if len(parts) < 2 or not all(parts) or parts[0] in (".", "..", "~"):
         raise FileNotFoundError("there is no such file or folder")
@@ -216,14 +225,15 @@ def _adapter_file(adapter: str) -> Path:
 
     repository, name = "/".join(parts[:2]), "/".join(parts[2:])
     try:
-        return Path(hf_hub_download(repository, name or _LORA_FILE))
+        return Path(hf_hub_download(repository, name or _LORA_FILE, revision=revision or None))
     except LocalEntryNotFoundError:
         raise
     except EntryNotFoundError:
         if name:
             raise
-    files = [file for file in HfApi().list_repo_files(repository) if "/" not in file]
-    return Path(hf_hub_download(repository, _only_weights([one for one in files if one.endswith(".safetensors")])))
+    files = [file for file in HfApi().list_repo_files(repository, revision=revision or None) if "/" not in file]
+    name = _only_weights([one for one in files if one.endswith(".safetensors")])
+    return Path(hf_hub_download(repository, name, revision=revision or None))
 
 
 def _only_weights(names: list[str]) -> str:

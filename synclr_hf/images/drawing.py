@@ -57,6 +57,11 @@ class Draft:
             self.images = {number: image["bytes"] for number, image in enumerate(self.earlier["images"])}
             self.seeds = dict(enumerate(self.earlier["seeds"]))
 
+    def restore(self) -> None:
+        """Go back to the earlier row: what was drawn and paid for stays, though no picture can be added to it."""
+        self.lost, self.forced = None, []
+        self.__post_init__()
+
     def missing(self, count: int) -> list[int]:
         """Return the numbers of the pictures, of `count`, that are not there; looks at those that are."""
         numbers = [number for number in range(count) if number not in self.images]
@@ -85,6 +90,7 @@ class Drawing:
         threads: threads that encode, see `in_order`.
         tally: of the shard.
         report: is told every picture that is drawn for the first time.
+        trusted: whether the model has drawn something before that was kept; it is never given up then.
     """
 
     config: ImagesConfig
@@ -92,6 +98,7 @@ class Drawing:
     threads: int
     tally: Tally
     report: Report
+    trusted: bool = False
 
     def draw(self, drafts: Sequence[Draft]) -> None:
         """Draw what is missing of each, or mark it as lost.
@@ -120,7 +127,7 @@ class Drawing:
                         draft.forced += [reason] if reason else []
                         continue
                     self.tally.counts[reason] += 1
-                    self.tally.concepts[draft.row["concept"]] += 1
+                    self.tally.concepts[draft.row["concept"] or ""] += 1
                     self._check_hope()
                     rejected.append((draft, number))
                     draft.lost = reason if is_last else None
@@ -152,7 +159,9 @@ class Drawing:
         """Give a model up that has drawn nothing that could be kept."""
         draws = self.tally.cost["pictures"]
         useless = sum(self.tally.counts[reason] for reason in NEVER_KEPT)
-        if useless == draws >= max(HOPELESS_DRAWS, HOPELESS_ROWS * self.config.images_per_caption):
+        if not self.trusted and useless == draws >= max(
+            HOPELESS_DRAWS, HOPELESS_ROWS * self.config.images_per_caption
+        ):
             raise nothing_kept(self.config, self.tally)
 
 

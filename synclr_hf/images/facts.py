@@ -82,8 +82,8 @@ def making_lines(statistics: ImageStatistics, tally: Tally) -> list[tuple[str, s
 
 def hour_unit(statistics: ImageStatistics) -> str:
     """Return what an hour of one process is: it fills a GPU, or a core for the toy renderer."""
-    devices = {device.partition(":")[0] for device in _told(statistics, "device")}
-    if devices == {"cuda"}:
+    devices = set(_told(statistics, "device"))
+    if devices and not devices & {"", "cpu", "mps"}:  # a CUDA device goes by its own name
         return "GPU-hour"
     if set(_told(statistics, "generator")) == {"toyworld-renderer"}:
         return "core-hour"
@@ -158,6 +158,8 @@ def _is_of_rows(reason: str) -> bool:
 
 
 def _meaning(reason: str) -> str:
+    if reason.startswith("kept_fewer_"):
+        return "captions that could not be given more pictures, and stayed as they were"
     if reason.startswith("kept_"):
         return "was so in the last try as well, and was kept"
     if reason.startswith("dropped_"):

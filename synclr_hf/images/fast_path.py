@@ -169,8 +169,11 @@ class CompiledBlocks:
         if self._net is None or self.active or drawn == 0:
             return
         if seconds * (1 + left / drawn) >= self._seconds:
-            self._compile(self._net)
-            self.active = True
+            try:
+                self._compile(self._net)
+                self.active = True
+            except Exception as error:  # a net without such blocks after all, a torch that cannot compile
+                self.give_up(error)
 
     def _compile(self, net: nn.Module) -> None:
         import torch

@@ -101,7 +101,7 @@ class ImportMaker:
         provenance = {
             "imported_from": self.source.name,
             "originals": [picture.name for picture in taken],
-            "size": self.size,
+            "largest_short_side": self.size,
             "quality": self.quality,
         }
         return {

@@ -19,6 +19,7 @@ from synclr_hf.data.shards import Row
 from synclr_hf.data.workers import usable_cores
 from synclr_hf.data.writing import command_line, write_run
 from synclr_hf.errors import UserInputError
+from synclr_hf.images.card import describe_images
 from synclr_hf.images.config import MAX_IMAGES_PER_CAPTION
 from synclr_hf.images.import_csv import CsvPictures
 from synclr_hf.images.import_index import Groups, Index, Source
@@ -184,6 +185,7 @@ def _import(
         },
         remarks={"command": command_line("import", config), "source": source.name},
         card=partial(_card_facts, config, source.name),
+        describe=partial(describe_images, config=None),
     )
 
     def places(rows: range) -> tuple[Row, ...]:

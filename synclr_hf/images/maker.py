@@ -18,6 +18,9 @@ from synclr_hf.images.encoding import ENCODING_THREADS
 from synclr_hf.images.generators import ImageGenerator
 from synclr_hf.images.scores import ImageTextScorer
 
+PICTURES_AT_ONCE = 4 * ROWS_PER_GROUP
+"""Pictures that are held while their rows are made."""
+
 FIRST_PICTURES = "first_pictures"
 """Key of a row's provenance where an extended row tells what drew its first pictures, if that was something else."""
 
@@ -35,6 +38,7 @@ class ImageMaker:
     back_end: BackEnd
     _generator: ImageGenerator | None = field(default=None, init=False, repr=False)
     _scorer: ImageTextScorer | None = field(default=None, init=False, repr=False)
+    _kept_any: bool = field(default=False, init=False, repr=False)
 
     def load(self) -> None:
         """Load the image generator, and the model that scores if there is one."""
@@ -54,26 +58,32 @@ class ImageMaker:
         start = time.perf_counter()
         # a back end that draws on every core leaves none to threads, and one that waits for a device leaves all
         threads = 0 if self.back_end.parallel_processes else ENCODING_THREADS
-        drawing = Drawing(self.config, self._generator, threads, tally, report)
+        drawing = Drawing(self.config, self._generator, threads, tally, report, self._kept_any)
         made = 0
         for drafts in self._blocks(task, tally, report):
             drawing.draw(drafts)
+            for draft in drafts:
+                if draft.lost is not None and draft.earlier is not None:
+                    tally.counts[f"kept_fewer_{draft.lost}"] += 1
+                    draft.restore()
             whole = [draft for draft in drafts if draft.lost is None]
             made += len(whole)
+            self._kept_any |= any(len(draft.images) > len((draft.earlier or {}).get("images", ())) for draft in whole)
             tally.dropped += len(drafts) - len(whole)
             tally.counts.update(f"dropped_{draft.lost}" for draft in drafts if draft.lost is not None)
             tally.counts.update(f"kept_{reason}" for draft in whole for reason in draft.forced)
             yield from self._rows(whole)
-        if made == 0 and (task.index == 0 or tally.cost["pictures"] >= HOPELESS_DRAWS):
+        if made == 0 and not self._kept_any and (task.index == 0 or tally.cost["pictures"] >= HOPELESS_DRAWS):
             raise nothing_kept(self.config, tally)  # but the last shard may be one caption that is blocked
         tally.cost["seconds"] += time.perf_counter() - start
 
     def _blocks(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[list[Draft]]:
         """Yield what is to be drawn, as many rows at once as the writer holds in memory."""
         earlier = {row["caption_id"]: row for row in kept_rows(task)}
-        for first in range(0, len(task.inputs), ROWS_PER_GROUP):
+        step = max(1, min(ROWS_PER_GROUP, PICTURES_AT_ONCE // self.config.images_per_caption))
+        for first in range(0, len(task.inputs), step):
             drafts = []
-            for number, row in enumerate(task.inputs[first : first + ROWS_PER_GROUP], start=first):
+            for number, row in enumerate(task.inputs[first : first + step], start=first):
                 there = earlier.get(row["caption_id"])
                 if there is not None:
                     drafts.append(Draft(row, there))
@@ -83,7 +93,7 @@ class ImageMaker:
 
     def _is_empty(self, row: Row, tally: Tally, report: Report) -> bool:
         """Return whether a new row has no caption, and count that, and captions that are cut."""
-        if not row["caption"].strip():
+        if not (row["caption"] or "").strip():
             tally.counts["empty_caption"] += 1
             tally.dropped += 1
             report(self.config.images_per_caption)  # they are done with

@@ -47,7 +47,12 @@ class ImageTextScorer:
             self._processor = AutoImageProcessor.from_pretrained(model_id, backend="pil")
         except Exception as error:
             raise _cannot_be_used(model_id, _first_line(error)) from error
-        self._model = model.eval().float().to(device_and_dtype()[0])
+        import torch
+
+        try:
+            self._model = model.eval().float().to(device_and_dtype()[0])
+        except torch.OutOfMemoryError as error:
+            raise _cannot_be_used(model_id, "the memory of the device does not hold it") from error
         self._length = min(model.config.text_config.max_position_embeddings, self._tokenizer.model_max_length)
 
     def scores(self, captions: Sequence[str], pictures: Sequence[Sequence[bytes]]) -> list[list[float]]:

@@ -20,12 +20,13 @@ from synclr_hf.images.generators import find_image_generator
 from synclr_hf.images.maker import ImageMaker
 
 _COPIED = ("caption_id", "caption", "concept", "source")
+SCORES_HOLD = "cosine similarity of each picture with the caption"
 _COLUMNS = {
     "caption_id": "id of the caption",
     "caption": "the sentence that the pictures show",
     "concept": "the concept that it is about",
     "source": "the bank of the concept",
-    "images": "the pictures of this caption, positives of each other (JPEG)",
+    "images": "the pictures of this caption, positives of each other",
     "seeds": "one seed a picture",
     "guidance_scale": "w of w x conditional + (1 - w) x unconditional",
     "provenance": "JSON: what drew the pictures, and how",
@@ -101,7 +102,8 @@ def _card_facts(config: ImagesConfig) -> CardFacts:
             f"{config.images_per_caption} of each, as in SynCLR (arXiv 2312.17742, section 3.2). Each row is one "
             "caption with all its pictures: positives of each other."
         ),
-        columns=_COLUMNS,
+        columns=_COLUMNS
+        | ({"scores": "cosine similarity of each picture with the caption"} if config.score_model else {}),
         terms={"Pictures": sentence, **_adapter_terms(config.adapter), "Captions": caption_sentence},
         license=licence if licence == caption_licence else "unknown",
         settings={name: value for name, value in asdict(config).items() if name != "extend"},

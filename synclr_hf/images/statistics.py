@@ -81,7 +81,11 @@ def image_statistics(rows: ParquetRows, *, seed: int = 0, sample_rows: int = SAM
             for entry, told in _entries(value).items():
                 _add_bounded(made.setdefault(entry, Counter()), told, count)
         for value, count in _weighted(table["guidance_scale"], pictures):
-            _add_bounded(made.setdefault("guidance_scale", Counter()), "" if value is None else f"{value:g}", count)
+            _add_bounded(
+                made.setdefault("guidance_scale", Counter()),
+                "" if value is None or value != value else f"{value:g}",
+                count,
+            )
         if has_scores:
             found = _numbers(table["scores"])
             score_sum += float(found.sum())
@@ -147,13 +151,19 @@ def _add_bounded(counter: Counter[str], value: str, count: int) -> None:
     counter[value if value in counter or len(counter) < _VALUES_HELD else OTHER_VALUES] += count
 
 
+_OF_ONE_ROW = ("originals", "first_pictures")
+"""Entries of a provenance that differ from row to row."""
+
+
 def _entries(provenance: object) -> dict[str, str]:
     """Return the entries of a provenance as text; nothing where it cannot be read."""
     try:
         told = json.loads(str(provenance))
     except ValueError:
         return {}
-    return {str(name): _text(value) for name, value in told.items()} if isinstance(told, dict) else {}
+    if not isinstance(told, dict):
+        return {}
+    return {str(name): _text(value) for name, value in told.items() if name not in _OF_ONE_ROW}
 
 
 def _text(value: object) -> str:

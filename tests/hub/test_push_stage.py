@@ -9,6 +9,7 @@ import pytest
 from huggingface_hub import HfApi
 from llm_server import LanguageServer
 from small_run import synclr
+from tiny_diffusion import save_tiny_stable_diffusion
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,24 +119,31 @@ def birds(prompt, body):
     return f" A {query} seen from afar, with the number {body['seed']}.\nwren => A wren."
 
 
-def test_the_readmes_lines_about_captions_run_as_written(hub):
-    """Only the model is another one, and there are fewer captions."""
+def test_the_readmes_lines_about_birds_run_as_written(hub):
+    """Only the models are others, and smaller: fewer captions, steps and pixels."""
     readme = (ROOT / "README.md").read_text()
     blocks = [block for block in re.findall(r"```bash\n(.*?)```", readme, re.DOTALL) if "bird" in block]
     lines = [line.removeprefix("synclr ") for block in blocks for line in block.splitlines()]
-    assert [line.split()[0] for line in lines] == ["concepts", "captions", "captions"]
+    lines = [line for line in lines if not line.startswith("import ")]  # that is tested with pictures of its own
+    assert [line.split()[0] for line in lines] == ["concepts", "captions", "captions", "images"]
+    lines[-1] += " --num-inference-steps 2 --size 32"
+    pipeline = save_tiny_stable_diffusion(hub.folder / "tiny")
     (hub.folder / "my_birds.txt").write_text("owl\nkingfisher\nwren\n")
     with LanguageServer(birds) as server:
         model = f"openai-completions:llama --base-url {server.url}"
         for line in lines:
-            line = line.replace("meta-llama/Llama-2-7b-hf", model).replace("1M", "200").replace("org/", "ada/")
+            line = line.replace("meta-llama/Llama-2-7b-hf", model).replace("1M", "60").replace("org/", "ada/")
+            line = line.replace("stable-diffusion-v1-5/stable-diffusion-v1-5", pipeline)
             done = synclr(*line.split(), env=hub.environment(hub.token), cwd=hub.folder)
             assert done.returncode == 0, done.stderr[-2000:]
     told = hub.python(
         "from datasets import load_dataset\nrows = load_dataset('ada/bird-captions', split='train')\n"
-        "print(len(rows), *sorted(set(rows['template'])), len(set(rows['concept'])))"
+        "print(len(rows), *sorted(set(rows['template'])), len(set(rows['concept'])))\n"
+        "rows = load_dataset('ada/bird-images', split='train')\n"
+        "print(len(rows), {len(row['images']) for row in rows}, rows[0]['images'][0].size)"
     )
-    assert told.split() == ["200", "background", "concept", "relation", "3"]
+    assert told.split("\n")[:2] == ["60 background concept relation 3", "60 {4} (32, 32)"]
     assert (hub.folder / "outputs/bird-captions-unique/README.md").is_file()
     card = hub.files("ada/bird-captions", "dataset")
-    assert "card/lengths.png" in card and "| completion tokens | 6" in card["README.md"].decode()
+    assert "card/lengths.png" in card and "| completion tokens | " in card["README.md"].decode()
+    assert "card/samples.png" in hub.files("ada/bird-images", "dataset")

@@ -37,7 +37,8 @@ def statistics(rows=2, pictures=2, caption="A cup.", concept="cup", scores=None,
         sources={"bank": rows * pictures},
         concepts={concept: rows * pictures},
         pictures_per_caption={pictures: rows},
-        made=made or {"generator": {"org/model": rows * pictures}, "device": {"cuda": rows * pictures}},
+        made=made
+        or {"generator": {"org/model": rows * pictures}, "device": {"NVIDIA H100 80GB HBM3": rows * pictures}},
         scores={25: rows, 31: rows} if scores else {},
         score_mean=0.28 if scores else None,
         sample=picture_sample(sample),
@@ -74,11 +75,11 @@ def test_rejects_stand_with_their_shares(plain):
 @pytest.mark.parametrize(
     ("made", "unit"),
     [
-        ({"device": {"cuda": 3, "cuda:1": 1}}, "GPU-hour"),
+        ({"device": {"NVIDIA A100-SXM4-80GB": 3, "NVIDIA L4": 1}}, "GPU-hour"),
         ({"generator": {"toyworld-renderer": 4}}, "core-hour"),
         ({"generator": {"m": 4}, "device": {"cpu": 4}}, "hour of one process on the CPU"),
-        ({"generator": {"m": 4}, "device": {"cpu": 2, "cuda": 2}}, "hour of one process"),
-        ({"generator": {"m": 4}, "device": {"cuda": 2}}, "hour of one process"),
+        ({"generator": {"m": 4}, "device": {"cpu": 2, "NVIDIA L4": 2}}, "hour of one process"),
+        ({"generator": {"m": 4}, "device": {"NVIDIA L4": 2}}, "hour of one process"),
         ({}, "hour of one process"),
     ],
 )
