@@ -61,3 +61,7 @@ def test_a_reader_who_has_seen_enough(environment):
         process.stdout.close()
         told = process.stderr.read().decode()
     assert process.returncode == 141 and told == ""
+
+
+def test_output_is_short_for_output_dir():
+    assert options("--output", "here").config.output_dir == "here" == options("--output-dir", "here").config.output_dir

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from counting_rows import run, tree
 
+from synclr_hf.data import shards
 from synclr_hf.data.runs import FINISHING, OPENING, Part, content_fingerprint, open_run_folder, read_record
 from synclr_hf.data.shards import read_note, remove_temporary_files
 from synclr_hf.errors import UserInputError
@@ -146,6 +147,15 @@ def test_a_damaged_note_costs_its_shard_only(tmp_path, reference, note):
     (folder / "shards/00002.json").write_text(note)
     run(folder)
     assert tree(folder) == reference
+
+
+def test_a_row_group_ends_before_its_pictures_are_too_many_bytes(monkeypatch):
+    monkeypatch.setattr(shards, "BYTES_PER_GROUP", 100)
+    rows = [{"images": [{"bytes": bytes(size)}, {"bytes": None}]} for size in (60, 60, 10, 150, 20)]
+    assert [len(group) for group in shards._groups(rows, 256)] == [2, 2, 1]
+    assert [len(group) for group in shards._groups(iter(range(0)), 256)] == []
+    monkeypatch.undo()
+    assert [len(group) for group in shards._groups(rows, 2)] == [2, 2, 1]
 
 
 def test_another_configuration_is_refused_with_the_difference(tmp_path):

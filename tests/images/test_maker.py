@@ -16,7 +16,7 @@ from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import ShardTask, read_note
 from synclr_hf.data.tally import Tally
 from synclr_hf.errors import UserInputError
-from synclr_hf.images import generators, maker
+from synclr_hf.images import drawing, generators, maker
 from synclr_hf.images.config import ImagesConfig
 from synclr_hf.images.generators import find_image_generator
 from synclr_hf.images.maker import ImageMaker
@@ -212,6 +212,36 @@ def test_an_extended_row_keeps_its_pictures(tmp_path):
     assert rows == made(settings(images_per_caption=3), captions(*texts))[0], "as if made at once"
     assert told == tally.cost["pictures"] == 8, "what was there is not told again"
     assert tally.dropped == 0 and tally.counts == {"caption_cut": 1}, "nor what was dropped"
+
+
+def test_a_row_that_can_have_no_more_pictures_stays_as_it_was(tmp_path):
+    first, _, _, _ = made(settings(), captions("good blocked", "good"))
+    kept = stored(tmp_path / "kept.parquet", [{**first[0], "caption": "blocked"}, first[1]])
+    more = captions("blocked", "good")
+    rows, tally, _, _ = made(settings(images_per_caption=4), more, kept=kept, kept_num_rows=2)
+    assert [len(row["images"]) for row in rows] == [2, 4] and tally.dropped == 0
+    assert rows[0]["images"] == first[0]["images"] and rows[0]["provenance"] == first[0]["provenance"]
+    assert tally.counts["kept_fewer_blocked"] == 1
+
+
+def test_columns_of_others_may_be_null():
+    rows = [{**row, "concept": None} for row in captions("good", "black good")] + [
+        {**captions("")[0], "caption_id": 99, "caption": None}
+    ]
+    drawn, tally, _, _ = made(settings(), tuple(rows))
+    assert len(drawn) == 2 and tally.dropped == 1 and tally.counts["empty_caption"] == 1
+    assert tally.concepts == {"": 2}
+
+
+def test_a_model_that_drew_something_is_not_given_up(monkeypatch):
+    monkeypatch.setattr(drawing, "HOPELESS_DRAWS", 4)
+    one = ImageMaker(settings(), find_image_generator("obedient", settings().options()))
+    one.load()
+    good, bad = captions("good"), captions(*["blocked"] * 20)
+    assert len(list(one.make(ShardTask(0, 0, 1, good), Tally(), lambda more: None))) == 1
+    one._generator.calls.clear()
+    assert list(one.make(ShardTask(1, 1, 20, bad), tally := Tally(), lambda more: None)) == []
+    assert tally.dropped == 20
 
 
 def test_a_new_picture_is_compared_with_those_that_are_kept(tmp_path):
