@@ -126,8 +126,9 @@ class ShardShipper:
     Before the first shard the repository is claimed: made if it is missing, with the mark of the run, and with a card
     that says that the set is not finished. Shards go straight from the disk, several in one commit; those that are
     there already, by their checksums, are not read. While the Hub cannot be reached they wait on the disk. As a
-    context manager it ends with the block: after the commit that is under way, or at once if the block fails. What is
-    not sent then is sent by `DatasetTarget.push`; a member of a cluster run sends its own before it ends, if it can.
+    context manager it ends with the block: after the commit that is under way, or at once if the block fails (but
+    without Xet the client first sends what it has begun). What is not sent then is sent by `DatasetTarget.push`; a
+    member of a cluster run sends its own before it ends, if it can.
 
     Attributes:
         target: where to.
@@ -280,8 +281,8 @@ class ShardShipper:
         try:
             while self._waiting:
                 patiently(self.target.repo_id, self._send_some)
-        except UserInputError as error:
-            logger.warning("%s; %d shards are left to who finishes the run", error, len(self._waiting))
+        except Exception as error:  # the member's shards are made, and nothing here may let it fail
+            logger.warning("%s; %d shards are left to who finishes the run", reason(error), len(self._waiting))
 
 
 def _is_there(path: str, content: bytes, there: dict[str, str]) -> bool:
