@@ -141,8 +141,8 @@ def _advice(files: Files) -> Iterator[str]:
         yield f"{files.stage}: many tiny files; type {option} {files.suggestion}"
     if files.rows_for_the_hub is not None:
         yield (
-            f"{files.stage}: the Hub recommends up to {MOST_FILES_OF_A_FOLDER:,} files a folder; for that type {option} "
-            f"{files.rows_for_the_hub}"
+            f"{files.stage}: the Hub recommends up to {MOST_FILES_OF_A_FOLDER:,} files a folder; for that type "
+            f"{option} {files.rows_for_the_hub}"
         )
 
 
