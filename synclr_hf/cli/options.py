@@ -103,7 +103,8 @@ def settings_parser(cls: type, *others: type, stage: str, epilog: str = "") -> H
         if action.dest in helps:
             has_none = action.default is None or action.default is False or action.default == [] or action.required
             default = "" if has_none else f" (default: {action.default})"
-            action.help = f"{helps[action.dest]}{default}".replace("%", "%%")
+            negated = "do not " if isinstance(action, argparse._StoreFalseAction) else ""
+            action.help = f"{negated}{helps[action.dest]}{default}".replace("%", "%%")
     return parser
 
 
