@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -16,7 +16,7 @@ from transformers import HfArgumentParser
 
 from synclr_hf.data.checks import COUNT, read_count
 from synclr_hf.data.executors import ExecutorConfig, execute
-from synclr_hf.data.runs import FINISHING, Part
+from synclr_hf.data.runs import FINISHING, RUN_FILE, Part, read_record
 from synclr_hf.errors import UserInputError, unknown_name
 
 if TYPE_CHECKING:
@@ -81,7 +81,26 @@ def stage_options(
     )
     if unknown:
         raise unknown_name("option", unknown[0], parser._option_string_actions, f"synclr {stage} --help")
+    if getattr(config, "extend", False):
+        config = _as_before(config, arguments)
     return StageOptions(config, options.workers, executor[0] if executor else ExecutorConfig(), _target(options))
+
+
+def _as_before(config: Config, arguments: Sequence[str]) -> Config:
+    """Take settings that were not typed from the run that is extended: a forgotten one would be paid for."""
+    folder = Path(config.output_dir).expanduser()  # type: ignore[attr-defined]
+    if not (folder / RUN_FILE).is_file():
+        return config
+    record = read_record(folder)
+    before = {**record["configuration"], "rows_per_shard": record.get("rows_per_shard")}
+    dashed = [argument.partition("=")[0].replace("_", "-") for argument in arguments if argument.startswith("--")]
+    typed = [name.replace("--no-", "--", 1) for name in dashed]
+    left_out = {
+        field.name: before[field.name]
+        for field in fields(config)  # type: ignore[arg-type]
+        if field.name in before and not any(f"--{field.name.replace('_', '-')}".startswith(name) for name in typed)
+    }
+    return replace(config, **left_out)  # type: ignore[type-var]
 
 
 def settings_parser(cls: type, *others: type, stage: str, epilog: str = "") -> HfArgumentParser:

@@ -19,6 +19,17 @@ DRAWN_AGAIN = {
 }
 """Reasons that count pictures."""
 
+_IMPORTED = {
+    "unreadable": "pictures that are missing, or cannot be read",
+    "same_picture": "pictures that a caption has already",
+    "left_over": "pictures beyond those wanted of a caption",
+    "single_picture": "captions with one picture only: SynCLR needs two",
+    "incomplete_row": "rows of the source without a path or a caption",
+    "unreadable_caption": "captions that are no text",
+    "other_caption": "pictures whose caption turned out to be another one",
+}
+"""Reasons of an import."""
+
 _OF_ROWS = {
     "caption_cut": "captions longer than the text encoder reads; their end was not seen",
     "empty_caption": "captions without text; nothing was drawn",
@@ -164,7 +175,12 @@ def _meaning(reason: str) -> str:
         return "was so in the last try as well, and was kept"
     if reason.startswith("dropped_"):
         return "captions that went, for their pictures were so in every try"
-    return DRAWN_AGAIN.get(reason) or _OF_ROWS.get(reason, "")
+    return (DRAWN_AGAIN | _OF_ROWS | _IMPORTED).get(reason, "")
+
+
+def left_out(counts: Mapping[str, int]) -> str:
+    """Return in one line what an import left out, with its reasons."""
+    return "; ".join(f"{count:,} {_meaning(reason) or reason}" for reason, count in sorted(counts.items()) if count)
 
 
 def _told(statistics: ImageStatistics, name: str) -> dict[str, int]:

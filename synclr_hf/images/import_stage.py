@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from glob import glob, has_magic
 from pathlib import Path
 
-from synclr_hf.data.cards import CardFacts, code, licence_fields
+from synclr_hf.data.cards import CardFacts, CardSections, code, licence_fields
 from synclr_hf.data.checks import COUNT, check_integer, check_number
 from synclr_hf.data.plans import RunPlan, ShardSink
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.runs import Part
 from synclr_hf.data.schemas import image_features
 from synclr_hf.data.shards import Row
+from synclr_hf.data.tally import Tally
 from synclr_hf.data.workers import usable_cores
 from synclr_hf.data.writing import command_line, write_run
 from synclr_hf.errors import UserInputError
 from synclr_hf.images.card import describe_images
 from synclr_hf.images.config import MAX_IMAGES_PER_CAPTION
+from synclr_hf.images.facts import left_out
 from synclr_hf.images.import_csv import CsvPictures
 from synclr_hf.images.import_index import Groups, Index, Source
 from synclr_hf.images.import_maker import ALWAYS_ALLOWED, ImportMaker, UnreadablePicture, check_readable
@@ -185,7 +188,7 @@ def _import(
         },
         remarks={"command": command_line("import", config), "source": source.name},
         card=partial(_card_facts, config, source.name),
-        describe=partial(describe_images, config=None),
+        describe=_describe,
     )
 
     def places(rows: range) -> tuple[Row, ...]:
@@ -235,6 +238,12 @@ def _check_groups(source: Source, index: Index, groups: Groups) -> None:
         f"none of the first {len(reasons)} pictures of '{source.name}' can be read ({'; '.join(reasons[:3])}); type "
         "the --folders that hold the pictures of a csv file, or another --source"
     )
+
+
+def _describe(files: Sequence[Path], tally: Tally) -> CardSections:
+    sections = describe_images(files, tally, None)
+    told = left_out(tally.counts)
+    return replace(sections, notices=(f"left out: {told}",)) if told else sections
 
 
 def _card_facts(config: ImportConfig, name: str) -> CardFacts:

@@ -106,3 +106,15 @@ def test_an_extended_set_is_published_over_the_earlier_one(config, hub, monkeypa
     other = write_images(replace(more, output_dir=str(tmp_path / "other"), extend=False, seed=1), workers=1)
     with pytest.raises(UserInputError, match="holds another run; nothing was written"):
         target.push(other, "images", api=api)
+
+
+def test_what_is_not_typed_is_as_it_was(config, capsys):
+    from synclr_hf.cli.images import main
+
+    folder = write_images(config, workers=1)
+    before = rows_of(folder)
+    grow_captions(config)
+    main(["--captions", config.captions, "--output-dir", str(folder), "--extend", "--workers", "1"])
+    after = rows_of(folder)
+    assert len(after) > len(before) and after[: len(before)] == before
+    assert {len(row["images"]) for row in after} == {config.images_per_caption} != {4}
