@@ -79,12 +79,12 @@ class ImageMaker:
 
     def _blocks(self, task: ShardTask, tally: Tally, report: Report) -> Iterator[list[Draft]]:
         """Yield what is to be drawn, as many rows at once as the writer holds in memory."""
-        earlier = {row["caption_id"]: row for row in kept_rows(task)}
+        earlier = {(row["caption_id"], row["caption"]): row for row in kept_rows(task)}  # ids may come twice
         step = max(1, min(ROWS_PER_GROUP, PICTURES_AT_ONCE // self.config.images_per_caption))
         for first in range(0, len(task.inputs), step):
             drafts = []
             for number, row in enumerate(task.inputs[first : first + step], start=first):
-                there = earlier.get(row["caption_id"])
+                there = earlier.get((row["caption_id"], row["caption"]))
                 if there is not None:
                     drafts.append(Draft(row, there))
                 elif number >= task.kept_num_rows and not self._is_empty(row, tally, report):

@@ -20,7 +20,6 @@ from synclr_hf.images.generators import find_image_generator
 from synclr_hf.images.maker import ImageMaker
 
 _COPIED = ("caption_id", "caption", "concept", "source")
-SCORES_HOLD = "cosine similarity of each picture with the caption"
 _COLUMNS = {
     "caption_id": "id of the caption",
     "caption": "the sentence that the pictures show",
@@ -31,6 +30,7 @@ _COLUMNS = {
     "guidance_scale": "w of w x conditional + (1 - w) x unconditional",
     "provenance": "JSON: what drew the pictures, and how",
 }
+_SCORES = {"scores": "cosine similarity of each picture with the caption"}
 
 
 def write_images(
@@ -102,8 +102,7 @@ def _card_facts(config: ImagesConfig) -> CardFacts:
             f"{config.images_per_caption} of each, as in SynCLR (arXiv 2312.17742, section 3.2). Each row is one "
             "caption with all its pictures: positives of each other."
         ),
-        columns=_COLUMNS
-        | ({"scores": "cosine similarity of each picture with the caption"} if config.score_model else {}),
+        columns=_COLUMNS | (_SCORES if config.score_model else {}),
         terms={"Pictures": sentence, **_adapter_terms(config.adapter), "Captions": caption_sentence},
         license=licence if licence == caption_licence else "unknown",
         settings={name: value for name, value in asdict(config).items() if name != "extend"},

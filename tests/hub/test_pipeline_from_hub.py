@@ -44,6 +44,8 @@ def test_a_pipeline_and_lora_weights_by_their_names(hub, tmp_path):
         for name in ("org/lcm-lora", "org/birds", "org/several/birds.safetensors"):
             there, at, revision = built(name)["adapter"].partition("@")
             assert (there, at, len(revision)) == (name, "@", 40)
+            recorded = f"{{there}}@{{revision}}"
+            assert built(recorded)["adapter"] == recorded, "as --regenerate asks for it"
         for name in ("org/several", "org/birds/dogs.safetensors", "org/none"):
             try:
                 built(name)

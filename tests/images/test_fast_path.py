@@ -11,7 +11,7 @@ from synclr_hf.errors import UserInputError
 from synclr_hf.images import fast_path
 from synclr_hf.images.batching import fitting_batch
 from synclr_hf.images.diffusers_loading import quiet
-from synclr_hf.images.fast_path import HostTimesteps, SlicedDecoder, lay_out
+from synclr_hf.images.fast_path import CompiledBlocks, HostTimesteps, SlicedDecoder, lay_out
 from synclr_hf.images.generators import ImageGeneratorOptions, create_image_generator
 
 PROMPTS = [f"a cat on mat {number // 4}" for number in range(10)]
@@ -208,3 +208,21 @@ def test_compiled_blocks_draw_the_same_in_batches_of_one_size(folder, one_by_one
     calls.clear()
     alone = pixels(generator.generate(PROMPTS[:1], seeds=SEEDS[:1], **OPTIONS))
     assert abs(alone - one_by_one[:1]).max() <= 1 and calls == [2, 2], "a batch much smaller is not padded"
+
+
+def test_a_net_whose_blocks_cannot_be_compiled_goes_on_as_it_is(caplog):
+    from diffusers import UNet2DConditionModel
+
+    net = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=8,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        mid_block_type=None,
+    )
+    blocks = CompiledBlocks(net)
+    blocks.consider(1, 1e9, 0)
+    assert not blocks.active and "cannot be compiled and goes on as it is" in caplog.text

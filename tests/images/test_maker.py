@@ -216,12 +216,21 @@ def test_an_extended_row_keeps_its_pictures(tmp_path):
 
 def test_a_row_that_can_have_no_more_pictures_stays_as_it_was(tmp_path):
     first, _, _, _ = made(settings(), captions("good blocked", "good"))
-    kept = stored(tmp_path / "kept.parquet", [{**first[0], "caption": "blocked"}, first[1]])
+    kept = stored(tmp_path / "kept.parquet", [{**first[0], "caption": "blocked"}, first[1]])  # a model that changed
     more = captions("blocked", "good")
     rows, tally, _, _ = made(settings(images_per_caption=4), more, kept=kept, kept_num_rows=2)
     assert [len(row["images"]) for row in rows] == [2, 4] and tally.dropped == 0
     assert rows[0]["images"] == first[0]["images"] and rows[0]["provenance"] == first[0]["provenance"]
     assert tally.counts["kept_fewer_blocked"] == 1
+
+
+def test_captions_that_share_an_id_keep_their_own_pictures(tmp_path):
+    both = tuple({**row, "caption_id": 7} for row in captions("black good", "good"))
+    first, _, _, _ = made(settings(), both)
+    kept = stored(tmp_path / "kept.parquet", first)
+    rows, _, _, _ = made(settings(images_per_caption=3), both, kept=kept, kept_num_rows=2)
+    assert [row["images"][:2] for row in rows] == [row["images"] for row in first]
+    assert first[0]["images"] != first[1]["images"]
 
 
 def test_columns_of_others_may_be_null():
