@@ -232,6 +232,20 @@ def test_a_member_without_a_network_draws_and_the_end_sends(hub, api, tmp_path, 
     check_whole(hub, tmp_path / "set")
 
 
+@pytest.mark.parametrize("mark", [b"not json", b"[1]"])
+def test_a_mark_that_is_none_of_ours_is_refused_in_one_line(hub, api, tmp_path, mark):
+    hub.add(NAME, {"publication.json": mark, "data/train-00000.parquet": b"theirs"}, "dataset")
+    with pytest.raises(UserInputError, match="holds other things .*; nothing was written"):
+        ship(tmp_path / "set", api=api)
+    assert files(hub)["data/train-00000.parquet"] == b"theirs"
+
+
+def test_a_run_that_made_nothing_keeps_nobody_out(hub, api, tmp_path):
+    hub.add(NAME, {"publication.json": b'{"run": "another"}', "README.md": b"UNFINISHED"}, "dataset")
+    ship(tmp_path / "set", api=api)
+    check_whole(hub, tmp_path / "set")
+
+
 def test_other_things_are_refused_before_anything_is_made(hub, api, tmp_path):
     hub.add(NAME, {"publication.json": b'{"run": "another"}', "data/train-00000.parquet": b"theirs"}, "dataset")
     with pytest.raises(UserInputError, match="holds another run; nothing was written"):
