@@ -25,7 +25,7 @@ from synclr_hf.cli.run import Street
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.evaluation.data import labelled_splits
 from synclr_hf.evaluation.features import extract_features
-from synclr_hf.evaluation.knn import PRIMARY_K, knn
+from synclr_hf.evaluation.protocols.knn import PRIMARY_K, knn
 from synclr_hf.images.stage import write_images
 from synclr_hf.training import SynCLRForPreTraining
 from synclr_hf.training.stage import PretrainingConfig, pretrain, random_model

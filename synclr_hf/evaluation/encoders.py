@@ -5,7 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +22,59 @@ from synclr_hf.evaluation.pictures import picture_array
 
 _NORMED_IN_POOLER = ("clip", "siglip")
 """Beginnings of the model types whose last norm sits in the pooler; elsewhere the pooler adds a layer or nothing."""
+
+Pooling = Literal["cls", "mean_patch", "cls_mean_patch"]
+PIXELS = "pixels"
+"""Name of the raw-pixel baseline."""
+UNTRAINED = "untrained:"
+"""Before a folder or Hub id: the same architecture with random weights."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What is evaluated: a model with everything else that decides its features, or raw pixels.
+
+    Attributes:
+        name: as the user typed it: a folder, a Hub id, `untrained:` before one of these, or `pixels`.
+        model: any transformers vision model, on its device and in its dtype; `None`: raw pixels.
+        image_size: side in pixels of the pictures that it sees.
+        image_mean: mean of the three channels on the scale 0..1.
+        image_std: standard deviation of the three channels on the scale 0..1.
+        pooling: what describes a picture: the class token, the mean of the patch tokens, or both in a row.
+        num_layers: the last so many layers, their features in a row.
+        batch_size: pictures a forward pass; changes speed and memory only.
+    """
+
+    name: str
+    model: PreTrainedModel | None
+    image_size: int
+    image_mean: tuple[float, ...] = IMAGENET_MEAN
+    image_std: tuple[float, ...] = IMAGENET_STD
+    pooling: Pooling = "cls"
+    num_layers: int = 1
+    batch_size: int = 64
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A checksum of the weights and of everything here that decides the features."""
+        digest = blake2b(digest_size=16)
+        digest.update(repr((type(self.model).__name__, self.settings())).encode())
+        if self.model is not None:
+            for name, tensor in sorted(self.model.state_dict().items()):
+                digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the features beside the weights, as plain values."""
+        return {
+            "image_size": self.image_size,
+            "image_mean": list(self.image_mean),
+            "image_std": list(self.image_std),
+            "pooling": self.pooling,
+            "num_layers": self.num_layers,
+            "dtype": None if self.model is None else str(self.model.dtype).removeprefix("torch."),
+        }
 
 
 def load_pretrained(

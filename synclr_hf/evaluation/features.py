@@ -19,13 +19,13 @@ from transformers import PreTrainedModel
 from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD, Picture
 from synclr_hf.data.progress import Progress
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import evaluating, normalised, own_image_size, picture_tokens
+from synclr_hf.evaluation.encoders import Encoder, evaluating, normalised, own_image_size, picture_tokens
 from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.pictures import picture_array, prepared_batches
 
 PIXEL_SIZE = 16
 """Side of the pictures in the raw-pixel baseline."""
-_CACHE_VERSION = "1"
+_CACHE_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class FeatureTable:
     """One feature vector a picture, with what the evaluations need to know of it.
 
     Attributes:
-        cls: (N, D) float32 on the CPU, the class token behind the last norm (or whatever describes a whole picture).
+        features: (N, D) float32 on the CPU, what describes each picture.
         labels: (N,) int64, indices into `label_names`.
         groups: (N,) int64, pictures with the same id belong together.
         rows: (N,) int64, the place of each picture in the data it came from.
@@ -41,7 +41,7 @@ class FeatureTable:
         unreadable: pictures that could not be decoded and are missing here.
     """
 
-    cls: Tensor
+    features: Tensor
     labels: Tensor
     groups: Tensor
     rows: Tensor
@@ -107,6 +107,24 @@ def extract_features(
     return table
 
 
+def encoder_features(
+    encoder: Encoder, data: LabelledImages, *, cache_dir: str | Path | None = None, description: str = "features"
+) -> FeatureTable:
+    """Describe every picture by an encoder, or by its own pixels."""
+    if encoder.model is None:
+        return pixel_table(data, size=encoder.image_size)
+    return extract_features(
+        encoder.model,
+        data,
+        image_size=encoder.image_size,
+        image_mean=encoder.image_mean,
+        image_std=encoder.image_std,
+        batch_size=encoder.batch_size,
+        cache_dir=cache_dir,
+        description=description,
+    )
+
+
 def pixel_table(data: LabelledImages, *, size: int = PIXEL_SIZE) -> FeatureTable:
     """Return the raw-pixel baseline of `pixel_features` for labelled pictures, unreadable ones left out."""
     features, readable = [], []
@@ -146,7 +164,7 @@ def feature_table(data: LabelledImages, features: Sequence[Tensor], rows: Sequen
             f"none of the {len(data)} pictures can be read; needed: JPEG, PNG or another format that Pillow opens"
         )
     return FeatureTable(
-        cls=torch.cat(list(features)),
+        features=torch.cat(list(features)),
         labels=torch.from_numpy(data.labels[kept]),
         groups=torch.from_numpy(data.groups[kept]),
         rows=torch.from_numpy(kept),
@@ -170,7 +188,7 @@ def _read_table(file: Path) -> FeatureTable | None:
     """Read a table from disk; `None` if there is none or it is damaged."""
     try:
         with safe_open(file, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in ("cls", "labels", "groups", "rows")}
+            tensors = {name: stored.get_tensor(name) for name in ("features", "labels", "groups", "rows")}
             facts = json.loads(stored.metadata()["facts"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
@@ -182,7 +200,7 @@ def _write_table(file: Path, table: FeatureTable) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     facts = json.dumps({"label_names": table.label_names, "unreadable": table.unreadable})
-    tensors = {"cls": table.cls, "labels": table.labels, "groups": table.groups, "rows": table.rows}
+    tensors = {"features": table.features, "labels": table.labels, "groups": table.groups, "rows": table.rows}
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, {"facts": facts})
         os.replace(temporary, file)

@@ -19,9 +19,9 @@ from synclr_hf.data.progress import Progress
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.data import labelled_splits
 from synclr_hf.evaluation.encoders import evaluating, load_pretrained, normalised, own_image_size, picture_tokens
-from synclr_hf.evaluation.knn import PRIMARY_K, knn_predictions
 from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.pictures import picture_array
+from synclr_hf.evaluation.protocols.knn import PRIMARY_K, knn_predictions
 from synclr_hf.evaluation.recognisability import (
     class_f1,
     class_spread,

@@ -17,9 +17,9 @@ from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.encoders import own_image_size
 from synclr_hf.evaluation.features import PIXEL_SIZE, FeatureTable, extract_features, pixel_table
 from synclr_hf.evaluation.intervals import bootstrap_interval
-from synclr_hf.evaluation.knn import NEIGHBOUR_COUNTS, PRIMARY_K, TEMPERATURE, knn_predictions
 from synclr_hf.evaluation.labelled_images import LabelledImages
-from synclr_hf.evaluation.linear_probe import LinearProbeConfig, linear_probe
+from synclr_hf.evaluation.protocols.knn import NEIGHBOUR_COUNTS, PRIMARY_K, TEMPERATURE, knn_predictions
+from synclr_hf.evaluation.protocols.linear_probe import LinearProbeConfig, linear_probe
 
 PIXELS = "pixels"
 """Name of the raw-pixel baseline in every result."""
@@ -147,15 +147,15 @@ def _classify(train: FeatureTable, test: FeatureTable, seed: int, config: Evalua
     """Predict the classes of the test table in both ways."""
     ks = sorted({*config.neighbour_counts, PRIMARY_K})
     probe = linear_probe(
-        train.cls,
+        train.features,
         train.labels,
-        test.cls,
+        test.features,
         seed=seed_for(seed, "linear probe"),
         groups=train.groups.numpy(),
         config=config.linear_probe,
     )
     return {
-        "knn": knn_predictions(train.cls, train.labels, test.cls, ks=ks, temperature=config.temperature),
+        "knn": knn_predictions(train.features, train.labels, test.features, ks=ks, temperature=config.temperature),
         "linear": probe.predictions,
         "probe_facts": {
             "base_learning_rate": probe.base_learning_rate,

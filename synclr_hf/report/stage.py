@@ -17,7 +17,7 @@ from synclr_hf.evaluation.encoders import own_image_size, patch_features
 from synclr_hf.evaluation.features import extract_features
 from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.pca import pca_maps
-from synclr_hf.evaluation.retrieval import nearest_neighbours
+from synclr_hf.evaluation.protocols.retrieval import nearest_neighbours
 from synclr_hf.report.content import CaptionPictures, FeatureMaps, Neighbour, NeighbourRow, ReportContent
 from synclr_hf.report.curves import curves_sheet
 from synclr_hf.report.page import render_page
@@ -144,7 +144,7 @@ def choose_neighbours(
     gallery = extract_features(encoder, train, cache_dir=cache_dir, description="features for neighbours (train)")
     queries = extract_features(encoder, test, cache_dir=cache_dir, description="features for neighbours (test)")
     chosen = _in_turns(queries.labels.tolist(), seed_for(seed, "report", "queries"))[:NUM_QUERIES]
-    rows, similarities = nearest_neighbours(queries.cls[chosen], gallery.cls, count=NUM_NEIGHBOURS)
+    rows, similarities = nearest_neighbours(queries.features[chosen], gallery.features, count=NUM_NEIGHBOURS)
     found = []
     for query, near, similarity in zip(chosen, rows.tolist(), similarities.tolist(), strict=True):
         label = int(queries.labels[query])

@@ -33,13 +33,13 @@ def data(seed=0):
 
 def test_features_are_the_class_tokens_whatever_the_batch(model):
     table = extract_features(model, data(), batch_size=3)
-    assert table.cls.shape == (7, 16) and table.cls.dtype == torch.float32
+    assert table.features.shape == (7, 16) and table.features.dtype == torch.float32
     assert table.labels.tolist() == [0, 1, 0, 1, 0, 1, 0] and table.rows.tolist() == list(range(7))
     pixels = torch.from_numpy(picture_array(pictures()[4], 32) / 255).float()
     pixels = ((pixels - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)).permute(2, 0, 1)[None]
     with torch.no_grad():
         expected = model.eval()(pixels).pooler_output[0]
-    torch.testing.assert_close(table.cls[4], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(table.features[4], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_model_is_put_back_into_its_mode(model):
@@ -55,7 +55,7 @@ def test_cache_is_hit_and_missed_rightly(model, tmp_path):
     assert len(stored) == 1 and stored[0].suffix == ".safetensors"  # no temporary file left
     written = stored[0].stat().st_mtime_ns
     again = extract_features(model, data(), cache_dir=tmp_path)
-    assert torch.equal(first.cls, again.cls) and again.label_names == ("a", "b")
+    assert torch.equal(first.features, again.features) and again.label_names == ("a", "b")
     assert stored[0].stat().st_mtime_ns == written
     extract_features(model, data(seed=1), cache_dir=tmp_path)  # other pictures
     extract_features(model, data(), cache_dir=tmp_path, image_size=40)  # other transform
@@ -63,14 +63,14 @@ def test_cache_is_hit_and_missed_rightly(model, tmp_path):
         next(model.parameters()).add_(0.5)
     changed = extract_features(model, data(), cache_dir=tmp_path)  # other parameters
     assert len(list(tmp_path.iterdir())) == 4
-    assert not torch.equal(first.cls, changed.cls)
+    assert not torch.equal(first.features, changed.features)
 
 
 def test_damaged_cache_is_made_again(model, tmp_path):
     first = extract_features(model, data(), cache_dir=tmp_path)
     file = next(tmp_path.iterdir())
     file.write_bytes(file.read_bytes()[:100])
-    assert torch.equal(extract_features(model, data(), cache_dir=tmp_path).cls, first.cls)
+    assert torch.equal(extract_features(model, data(), cache_dir=tmp_path).features, first.features)
     assert file.stat().st_size > 100
 
 
@@ -98,8 +98,8 @@ def test_patch_maps_are_in_reading_order(model):
 def test_clip_features_come_from_behind_the_last_norm():
     torch.manual_seed(0)
     clip = CLIPVisionModel(CLIPVisionConfig(**TINY, intermediate_size=32))
-    assert extract_features(clip, data(), image_size=64).cls.shape == (7, 16)
-    normed = extract_features(clip, data()).cls
+    assert extract_features(clip, data(), image_size=64).features.shape == (7, 16)
+    normed = extract_features(clip, data()).features
     torch.testing.assert_close(normed.mean(dim=1), torch.zeros(7), atol=1e-5, rtol=0)  # LayerNorm at its start
 
 

@@ -3,7 +3,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from synclr_hf.evaluation.pca import pca_maps
-from synclr_hf.evaluation.retrieval import nearest_neighbours
+from synclr_hf.evaluation.protocols.retrieval import nearest_neighbours
 
 
 def random_patches(seed=0):

@@ -9,7 +9,7 @@ from tiny_pretraining import arguments, assert_equal_tensors, assert_equal_weigh
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.features import extract_features
-from synclr_hf.evaluation.knn import knn
+from synclr_hf.evaluation.protocols.knn import knn
 from synclr_hf.training import KNNProbe, SynCLRTrainer
 from synclr_hf.training.probe import ProbeConfig, build_probe, knn_top1
 
@@ -38,7 +38,7 @@ def test_the_accuracies_are_those_of_the_evaluation(probe):
     found = knn_top1(encoders, probe)
     for name, encoder in encoders.items():
         train, test = (extract_features(encoder, side) for side in (probe.train, probe.test))
-        assert found[name] == knn(train.cls, train.labels, test.cls, test.labels)[10], name
+        assert found[name] == knn(train.features, train.labels, test.features, test.labels)[10], name
     assert len(train) + len(test) < len(probe.train) + len(probe.test)  # some could not be read
 
 

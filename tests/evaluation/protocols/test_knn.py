@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from synclr_hf.evaluation.knn import knn, knn_predictions
+from synclr_hf.evaluation.protocols.knn import knn, knn_predictions
 
 
 def naive_prediction(train, labels, query, k, temperature):

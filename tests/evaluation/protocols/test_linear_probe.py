@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from synclr_hf.evaluation.linear_probe import LinearProbeConfig, linear_probe
+from synclr_hf.evaluation.protocols.linear_probe import LinearProbeConfig, linear_probe
 
 CONFIG = LinearProbeConfig(epochs=20, batch_size=64)
 
