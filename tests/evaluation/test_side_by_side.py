@@ -9,7 +9,7 @@ from transformers import Dinov2Config, Dinov2Model
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.labelled_images import labelled_pictures
 from synclr_hf.evaluation.protocols.linear_probe import LinearProbeConfig
-from synclr_hf.evaluation.stage import EvaluationConfig, evaluate_encoders
+from synclr_hf.evaluation.side_by_side import EvaluationConfig, evaluate_encoders
 
 
 def coloured(count, seed):
