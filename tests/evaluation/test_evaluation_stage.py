@@ -1,4 +1,4 @@
-"""Results of protocols as files: nothing is asked twice, nothing is written over, one failure does not stop the rest."""
+"""Results of protocols as files: nothing is asked twice or written over, one failure does not stop the rest."""
 
 import json
 from dataclasses import replace

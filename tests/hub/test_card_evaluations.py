@@ -7,7 +7,23 @@ from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.results import EvaluationResult
 from synclr_hf.hub.evaluations import card_with_results, update_card
 
-CARD = "---\nlicense: mit\nmodel_name: birds\n---\n\n# birds\n\nWords.\n\n## Evaluation\n\nNone yet.\n\n## Limits\n\nMany.\n"
+CARD = """---
+license: mit
+model_name: birds
+---
+
+# birds
+
+Words.
+
+## Evaluation
+
+None yet.
+
+## Limits
+
+Many.
+"""
 
 
 def result(value=0.5, protocol="knn", name="/data/birds", **changes):
