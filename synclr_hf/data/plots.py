@@ -113,7 +113,7 @@ def interval_plot(
     """
     names = list(dict.fromkeys(name for _, marks in rows for name, *_ in marks))
     step = 0.8 / max(len(names), 1)
-    with _figure(1.1 + 0.3 * len(names) + len(rows) * max(0.34, 0.17 * len(names))) as figure:
+    with _figure(1.1 + 0.3 * len(names) + len(rows) * max(0.34, 0.13 * len(names))) as figure:
         axes = figure.add_subplot()
         for place, (_, marks) in enumerate(rows):
             for name, value, interval, from_elsewhere in marks:
@@ -126,7 +126,7 @@ def interval_plot(
             hollow = any(one == name and from_elsewhere for _, marks in rows for one, _, _, from_elsewhere in marks)
             colour = _SERIES[number % len(_SERIES)]
             axes.plot([], [], "o", color=colour, markerfacecolor="white" if hollow else colour, label=name)
-        axes.set_yticks(range(len(rows)), [_label(name) for name, _ in rows], parse_math=False)
+        axes.set_yticks(range(len(rows)), [_label(name, 2 * _LONGEST_LABEL) for name, _ in rows], parse_math=False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         for edge in range(1, len(rows)):
             axes.axhline(edge - 0.5, color=_GRID, linewidth=0.8)
@@ -183,8 +183,8 @@ def _whole_ticks(axis: Axis, longest: int = 0) -> None:
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def _label(text: str) -> str:
+def _label(text: str, longest: int = _LONGEST_LABEL) -> str:
     """Return a text on one line, cut where it is long, without what cannot be drawn."""
     text = "".join(character for character in " ".join(text.split()) if character.isprintable())
     text = text or "–"
-    return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from synclr_hf.data.cards import code, table
 from synclr_hf.data.plots import interval_plot
-from synclr_hf.evaluation.anchors import paper_numbers
+from synclr_hf.evaluation.anchors import ANCHORS, FINE_GRAINED_AVERAGE, UNSEEN_AVERAGE
+from synclr_hf.evaluation.benchmarks import FINE_GRAINED, UNSEEN
 from synclr_hf.evaluation.intervals import seed_interval
 from synclr_hf.evaluation.results import EvaluationResult
 
@@ -21,6 +22,11 @@ METRIC_WORDS = {
     "map": "mAP",
 }
 PAPER = " (paper)"
+AVERAGES = {
+    FINE_GRAINED_AVERAGE: ("average of the nine fine-grained sets", FINE_GRAINED),
+    UNSEEN_AVERAGE: ("average of the six unseen sets", UNSEEN),
+}
+"""Name among the anchors -> name of the row, and the benchmarks that it is the mean of."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,10 @@ class Comparison:
     def picture(self) -> bytes:
         """Return the table as a plot, a PNG."""
         rows = [
-            (name, [(one, 100 * cell.value, _percent(cell.interval), cell.from_paper) for one, cell in cells.items()])
+            (
+                name.partition(" (")[0],
+                [(one, 100 * cell.value, _percent(cell.interval), cell.from_paper) for one, cell in cells.items()],
+            )
             for name, cells in self.rows.items()
         ]
         return interval_plot(rows, axis="per cent (toy pictures)" if self.is_toy else "per cent")
@@ -109,11 +118,13 @@ def compare(results: Sequence[EvaluationResult]) -> list[Comparison]:
                 rows.setdefault(_row_key(result), []).append(result)
         labels = _row_names(list(rows))
         for key, members in rows.items():
-            found.rows[labels[key]] = _cells(members, names) | _anchors(members)
+            found.rows[labels[key]] = _cells(members, names) | _anchors(found, members[0])
             found.notes += _differences(labels[key], members, names)
+        _add_averages(found, rows, names)
         if rows:
             if any(name.endswith(PAPER) for name in found.columns):
                 found.notes.append("(paper): printed in the SynCLR paper (arXiv 2312.17742), not measured here.")
+            found.notes = list(dict.fromkeys(found.notes))
             tables.append(found)
     return tables
 
@@ -165,13 +176,41 @@ def _cell(runs: Sequence[EvaluationResult]) -> Cell:
     return Cell(sum(values) / len(values), seed_interval(values), num_seeds=len(values))
 
 
-def _anchors(members: Sequence[EvaluationResult]) -> dict[str, Cell]:
+def _anchors(table: Comparison, result: EvaluationResult) -> dict[str, Cell]:
     """Return the paper's numbers for a row, if the row is what the paper measured."""
-    one = members[0]
-    if not one.dataset["is_whole_benchmark"]:
-        return {}
-    numbers = paper_numbers(one.dataset["benchmark"], one.protocol)
-    return {f"{model}{PAPER}": Cell(value, from_paper=True) for model, value in numbers.items()}
+    is_whole = result.dataset["is_whole_benchmark"] and not table.is_toy
+    return _paper(table, result.dataset["benchmark"], result.protocol) if is_whole else {}
+
+
+def _paper(table: Comparison, benchmark: str, protocol: str) -> dict[str, Cell]:
+    found = {}
+    for model, numbers in ANCHORS.items():
+        anchor = numbers.get(benchmark)
+        if anchor is not None and anchor.protocol == protocol:
+            found[f"{model}{PAPER}"] = Cell(anchor.value, from_paper=True)
+            table.notes += [f"{benchmark} in the paper: {anchor.note}."] if anchor.note else []
+    return found
+
+
+def _add_averages(
+    table: Comparison, rows: Mapping[tuple[str, ...], Sequence[EvaluationResult]], names: Mapping[str, str]
+) -> None:
+    """Add the paper's averages for encoders that were evaluated on all the benchmarks of one, each of them whole."""
+    whole: dict[tuple[str, str], dict[str, Cell]] = {}
+    for members in rows.values():
+        one = members[0]
+        if one.dataset["is_whole_benchmark"]:
+            whole.setdefault((one.dataset["benchmark"], one.protocol), {}).update(_cells(members, names))
+    for name, (told, benchmarks) in AVERAGES.items():
+        for protocol in dict.fromkeys(protocol for _, protocol in whole):
+            columns = [whole.get((benchmark, protocol), {}) for benchmark in benchmarks]
+            complete = [encoder for encoder in columns[0] if all(encoder in column for column in columns)]
+            if complete:
+                cells = {
+                    encoder: Cell(sum(column[encoder].value for column in columns) / len(columns))
+                    for encoder in complete
+                }
+                table.rows[f"{told}, {protocol}"] = cells | _paper(table, name, protocol)
 
 
 def _differences(row: str, members: Sequence[EvaluationResult], names: Mapping[str, str]) -> list[str]:
