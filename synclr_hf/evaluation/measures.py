@@ -172,12 +172,11 @@ def confusion_matrix(predicted: Tensor, target: Tensor, num_classes: int, ignore
     if ignore_index is not None:
         counted = target != ignore_index
         predicted, target = predicted[counted], target[counted]
+    ignored = "" if ignore_index is None else f", {ignore_index} in masks"
     for values, told in ((predicted, "predicted"), (target, "right")):
         if len(values) and (values.min() < 0 or values.max() >= num_classes):
             worst = int(values.min() if values.min() < 0 else values.max())
-            raise UserInputError(
-                f"a {told} class is {worst}; allowed: 0 to {num_classes - 1}, {ignore_index} in masks"
-            )
+            raise UserInputError(f"a {told} class is {worst}; allowed: 0 to {num_classes - 1}{ignored}")
     return torch.bincount(target * num_classes + predicted, minlength=num_classes**2).view(num_classes, num_classes)
 
 
