@@ -18,6 +18,8 @@ GALLERY_ROWS_AT_ONCE = 16_384
 """Rows of the gallery that are turned into float32 together: 48 MiB at 768 features."""
 QUERIES_AT_ONCE = 1024
 """Queries compared at once: 64 MiB of similarities with that many rows of the gallery."""
+CELLS_AT_ONCE = 2**26
+"""Similarities to a whole gallery that are held at once: 256 MiB."""
 _LONG = 2e11
 """Multiplications above which a progress bar is shown (seconds)."""
 
@@ -62,15 +64,40 @@ def nearest_rows(
     bar = Progress("nearest neighbours", total=len(gallery), unit="row") if is_long else None
     try:
         for start, rows in gallery_pieces(gallery, device, gallery_rows_at_once):
-            found = [_best_of(part @ rows.T, count) for part in queries.split(queries_at_once)]
+            found = [first_largest(part @ rows.T, count) for part in queries.split(queries_at_once)]
             values, places = (torch.cat(parts) for parts in zip(*found, strict=True))
-            best = _best_of_both(best, (values, places + start), count)
+            best = _merged(best, (values, places + start), count)
             if bar is not None:
                 bar.update(len(rows))
     finally:
         if bar is not None:
             bar.close()
     return best
+
+
+def whole_similarities(
+    queries: Tensor, gallery: Tensor, *, device: torch.device | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield a few queries after the other with their similarities to the whole gallery.
+
+    Args:
+        queries: see `nearest_rows`, likewise the others and the errors.
+        gallery: (N, D).
+        device: where to compute; default: where the queries are.
+
+    Yields:
+        The number of the first query, and cosine similarities, (B, N) float32 on the device, used again for the
+        next ones.
+    """
+    if len(gallery) == 0:
+        raise UserInputError("there is nothing to search: the train side has no picture; give one that is not empty")
+    device = device or queries.device
+    parts = unit_rows(queries, "test", device).split(max(CELLS_AT_ONCE // len(gallery), 1))
+    similarity = torch.empty(len(parts[0]), len(gallery), device=device)
+    for number, part in enumerate(parts):
+        for start, rows in gallery_pieces(gallery, device, GALLERY_ROWS_AT_ONCE):
+            similarity[: len(part), start : start + len(rows)] = part @ rows.T
+        yield number * len(parts[0]), similarity[: len(part)]
 
 
 def gallery_pieces(gallery: Tensor, device: torch.device, size: int) -> Iterator[tuple[int, Tensor]]:
@@ -101,7 +128,7 @@ def unit_rows(features: Tensor, side: str, device: torch.device) -> Tensor:
     return F.normalize(rows, dim=1)
 
 
-def _best_of(similarity: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def first_largest(similarity: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the largest values of each row of (B, n) and their places, (B, min(count, n)), the first of equals first.
 
     `topk` alone may return any of equal values; rows in which that could matter are sorted.
@@ -117,7 +144,7 @@ def _best_of(similarity: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return values[:, :count], places[:, :count]
 
 
-def _best_of_both(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], count: int) -> tuple[Tensor, Tensor]:
+def _merged(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], count: int) -> tuple[Tensor, Tensor]:
     """Merge two lists of neighbours; rows of the first have smaller numbers and win where values are equal."""
     values, rows = (torch.cat(pair, dim=1) for pair in zip(first, second, strict=True))
     values, order = values.sort(dim=1, descending=True, stable=True)
