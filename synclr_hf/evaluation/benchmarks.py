@@ -160,7 +160,8 @@ _ALL = (
         revision=_PARQUET_EXPORT,
         data_dir="voc2007_main",
         split_note="the reference counts a class that is only there as a 'difficult' object as absent; the list of "
-        "classes in this copy may have it. clip-benchmark/wds_voc2007_multilabel (columns webp, npy) lacks the validation split",
+        "classes in this copy may have it. clip-benchmark/wds_voc2007_multilabel (columns webp, npy) has no "
+        "validation split",
         licence="not stated",
         citation="Everingham et al. 2007",
         checked="files of the export seen; splits from the publication; column 'classes' seen in public code only",

@@ -96,15 +96,16 @@ def load_evaluation_data(
     if metric is not None and metric not in METRICS:
         raise unknown_name("metric", metric, METRICS, "--metric accuracy")
     known, source = _source(name, option)
+    is_registered = known is not None and source == known.hub_id
     splits = load_splits(
         source,
         option,
-        config_name=known.config_name if known else None,
-        revision=known.revision if known and source == known.hub_id else None,
-        data_dir=known.data_dir if known else None,
+        config_name=known.config_name if is_registered else None,
+        revision=known.revision if is_registered else None,
+        data_dir=known.data_dir if known and (is_registered or Path(source).exists()) else None,
     )
     reader = RowReader(source, image=image_column, label=label_column, mask=mask_column)
-    reader = reader.for_rows(next(rows for rows in splits.values() if len(rows)), known)
+    reader = reader.for_rows(next(iter(splits.values())), known)
     sides = _sides(reader, splits, known, train_split, test_split)
     train, test, validation = _divided(reader, sides, seed)
     _check_not_empty(name, train=train, test=test)
@@ -147,31 +148,28 @@ def _sides(
     test_split: str | None = None,
 ) -> dict[str, Dataset]:
     """Choose the splits: train and test, then validation if there is one; or a single one that is to be divided."""
-    where, filled = reader.path_or_id, {split: rows for split, rows in splits.items() if len(rows)}
+    where = reader.path_or_id
     for wanted, option in ((train_split, "--train-split"), (test_split, "--test-split")):
-        if wanted is not None and wanted not in filled:
-            told = "is empty" if wanted in splits else "is not there"
-            raise UserInputError(
-                f"the split '{wanted}' of '{where}' {told}; found: {', '.join(filled)}; type {option} NAME"
-            )
+        if wanted is not None and wanted not in splits:
+            raise UserInputError(f"'{where}' has no split '{wanted}'; found: {', '.join(splits)}; type {option} NAME")
     if train_split is not None and train_split == test_split:
         raise UserInputError(f"'{train_split}' cannot be learned from and tested on; type another --test-split")
-    train = train_split or _first(filled, (known.train,) if known else TRAIN_SPLITS)
+    train = train_split or _first(splits, (known.train,) if known else TRAIN_SPLITS)
     wanted_tests = _also_called(known.test) if known else TEST_SPLITS
-    labelled = (split for split in wanted_tests if split in filled and split != train)
-    test = test_split or next((split for split in labelled if reader.is_labelled(filled[split])), None)
+    labelled = (split for split in wanted_tests if split in splits and split != train)
+    test = test_split or next((split for split in labelled if reader.is_labelled(splits[split])), None)
     if train is not None and test is not None:
         wanted = VALIDATION_SPLITS if known is None else _also_called(known.validation) if known.validation else ()
-        validation = _first(filled, [split for split in wanted if split not in (train, test)])
-        chosen = [train, test] + ([validation] if validation and reader.is_labelled(filled[validation]) else [])
-        return {split: filled[split] for split in chosen}
+        validation = _first(splits, [split for split in wanted if split not in (train, test)])
+        chosen = [train, test] + ([validation] if validation and reader.is_labelled(splits[validation]) else [])
+        return {split: splits[split] for split in chosen}
     if known is not None:
         raise UserInputError(
             f"'{where}' lacks splits of the benchmark '{known.name}' with pictures and labels; found: "
-            f"{', '.join(filled)}; needed: '{known.train}' and '{known.test}'; type --train-split and --test-split"
+            f"{', '.join(splits)}; needed: '{known.train}' and '{known.test}'; type --train-split and --test-split"
         )
-    only = train or test or next(iter(filled))  # a test split without labels is of no use
-    return {only: filled[only]}
+    only = train or test or next(iter(splits))  # a test split without labels is of no use
+    return {only: splits[only]}
 
 
 def _first(splits: Mapping[str, Dataset], names: Sequence[str]) -> str | None:

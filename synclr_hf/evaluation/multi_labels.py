@@ -88,6 +88,11 @@ def multi_label_names(
     return tuple(map(str, range(count)))
 
 
+def has_multi_labels(dataset: Dataset, column: str) -> bool:
+    """Tell whether any picture has a class."""
+    return any(_lists(dataset, column))
+
+
 def multi_labelled_images(
     dataset: Dataset, column: str, names: tuple[str, ...], path_or_id: Any, *, wanted_image: str | None = None
 ) -> LabelledImages:

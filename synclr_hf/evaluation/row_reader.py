@@ -13,7 +13,12 @@ from synclr_hf.evaluation.label_columns import common_classes, has_label_column,
 from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.mask_data import MaskCode, mask_column, mask_names, masked_images
 from synclr_hf.evaluation.masked_images import MaskedImages
-from synclr_hf.evaluation.multi_labels import multi_label_column, multi_label_names, multi_labelled_images
+from synclr_hf.evaluation.multi_labels import (
+    has_multi_labels,
+    multi_label_column,
+    multi_label_names,
+    multi_labelled_images,
+)
 from synclr_hf.evaluation.stored_sets import is_images_set
 
 if TYPE_CHECKING:
@@ -82,7 +87,9 @@ class RowReader:
 
     def is_labelled(self, rows: Dataset) -> bool:
         """Tell whether any row has a class."""
-        return len(rows) > 0 and (self.kind != "label" or has_labels(rows, self.path_or_id, self.label))
+        if self.kind == "label":
+            return has_labels(rows, self.path_or_id, self.label)
+        return self.kind == "mask" or has_multi_labels(rows, self.label)
 
     def load(self, sides: Mapping[str, Dataset]) -> list[LabelledImages | MaskedImages]:
         """Turn splits into pictures whose classes have the same numbers in all of them."""

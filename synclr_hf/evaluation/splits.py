@@ -16,8 +16,8 @@ def stratified_group_split(
     on the first side.
 
     Args:
-        labels: (N,) class of each row, or (N, C) multi-hot, of which `stratification_classes` count; a group is counted
-            to the class of its first row.
+        labels: (N,) class of each row, or (N, C) multi-hot, of which `stratification_classes` count; a group is
+            counted to the class of its first row.
         groups: (N,) integer id; rows with the same id (pictures of one caption) stay together.
         held_out: share of each class's groups that goes to the second side, in (0, 1).
         seed: the same seed gives the same split.

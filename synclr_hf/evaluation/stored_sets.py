@@ -29,7 +29,7 @@ def load_splits(
     revision: str | None = None,
     data_dir: str | None = None,
 ) -> dict[str, Dataset]:
-    """Load all splits of a data set, the empty ones, too.
+    """Load all splits of a data set.
 
     Args:
         path_or_id: a folder, or a name on the Hub, also `ORG/NAME@REVISION`.
@@ -66,7 +66,7 @@ def load_splits(
         raise loading_error(name, error, option, is_here=is_here) from error
     if not any(len(split) for split in splits.values()):
         raise UserInputError(f"the data set '{name}' has no rows; give one with pictures and labels")
-    return splits
+    return {split: rows for split, rows in splits.items() if len(rows)}
 
 
 def loading_error(name: str, error: Exception, option: str, *, is_here: bool) -> UserInputError:
@@ -83,7 +83,11 @@ def loading_error(name: str, error: Exception, option: str, *, is_here: bool) ->
     if "scripts are no longer supported" in told:
         return UserInputError(
             f"'{name}' is made by a loading script, which datasets no longer runs ({reason}); needed: Parquet files "
-            f"or class folders; type {option} ORG/NAME@refs/convert/parquet (the Hub's own export), or another copy of it"
+            f"or class folders; type {option} ORG/NAME@refs/convert/parquet (the Hub's own export), or another copy"
+        )
+    if empty := re.search(r'Instruction "([^"]+)" corresponds to no data', told):
+        return UserInputError(
+            f"the split '{empty[1]}' of '{name}' is empty; remove its files or fill them, and type {option} again"
         )
     if "gated dataset" in told:
         return UserInputError(
