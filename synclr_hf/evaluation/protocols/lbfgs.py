@@ -23,9 +23,10 @@ MAX_ITERATIONS = 1000
 """Iterations for one L2 value (the reference's bound)."""
 _HISTORY = 10
 _SUFFICIENT_DECREASE = 1e-4
-_VALUE_NOISE = 1e-6
-"""Relative: values that differ by less are told apart by their slopes (as Hager and Zhang 2005 do), because close to
-the optimum the sum of many float32 losses no longer shows which of two points is lower."""
+_VALUE_NOISE = 4
+"""In units of the dtype's relative precision: values that differ by less are told apart by their slopes (as Hager and
+Zhang 2005 do), because close to the optimum a sum of many losses no longer shows which of two points is lower. The
+lowest value is the measure, so that such steps cannot climb one after the other."""
 _MOST_SHORTENINGS = 12
 """Steps tried in one direction; then the learned curvature is forgotten, and if that does not help, it ends here."""
 _MOST_IDLE = 20
@@ -136,7 +137,7 @@ class _Batch:
         self.length = features.new_ones(count)  # of the step along the direction
         self.slope = torch.zeros(count, dtype=torch.float64, device=device)
         self.gap = self.slope.clone()
-        self.lowest = torch.full_like(self.gap, torch.inf)  # value
+        self.lowest = self.slope.clone()  # value with this L2 value
         self.iterations, self.shortenings, self.idle = self.place.clone(), self.place.clone(), self.place.clone()
         self.is_new = torch.ones(count, dtype=torch.bool, device=device)  # stands at a point without a direction yet
         self.is_stuck = ~self.is_new
@@ -176,7 +177,8 @@ class _Batch:
         value, gradient, _ = self.problems.evaluate(trial, self.l2, self.problem)
         slope = _dot(gradient, self.direction)
         falls = value <= self.value + _SUFFICIENT_DECREASE * self.length * self.slope
-        level = (value <= self.value + _VALUE_NOISE * self.value.abs()) & (slope <= -0.8 * self.slope)
+        precision = torch.finfo(self.weights.dtype).eps
+        level = (value <= self.lowest * (1 + _VALUE_NOISE * precision)) & (slope <= -0.8 * self.slope)
         taken = falls | level
         self._remember(trial - self.weights, gradient - self.gradient, taken)
         column = taken[:, None, None]
@@ -190,12 +192,12 @@ class _Batch:
         self.shortenings = torch.where(taken, 0, self.shortenings + 1)
         hopeless = self.shortenings >= _MOST_SHORTENINGS
         forgetful = (self.inverse_curvature == 0).all(dim=0)
-        is_lower = self.value < self.lowest * (1 - torch.finfo(self.weights.dtype).eps)
-        self.lowest = torch.where(is_lower, self.value, self.lowest)
+        is_lower = self.value < self.lowest * (1 - precision)
+        self.lowest = torch.minimum(self.lowest, self.value)
         self.idle = torch.where(is_lower, 0, self.idle + 1)
         self.is_stuck = (hopeless & forgetful) | (self.idle >= _MOST_IDLE)
-        self._forget(hopeless & ~forgetful)
-        self.is_new = taken | (hopeless & ~forgetful)
+        self._forget(hopeless)
+        self.is_new = taken | hopeless
 
     def solution(self, row: int, tolerance: float) -> Solution:
         """Return where a path stands."""
@@ -240,7 +242,6 @@ class _Batch:
         line, curve = 2 * optimum - before, 3 * (optimum - before) + before_that
         self.weights[rows] = torch.where(place >= 3, curve, torch.where(place == 2, line, optimum))
         self.before_that[rows], self.before[rows] = before, optimum
-        self.lowest[rows] = torch.inf
         for counter in (self.iterations, self.shortenings, self.idle, self.is_stuck):
             counter[rows] = 0
         self._look(rows)
@@ -258,6 +259,7 @@ class _Batch:
             self.value, self.gradient, self.diagonal = value, gradient, diagonal
         else:
             self.value[rows], self.gradient[rows], self.diagonal[rows] = value, gradient, diagonal
+        self.lowest[rows] = value
 
     def _preconditioned(self, vector: Tensor, rows: Tensor) -> Tensor:
         return self.problems.in_range(self.problems.in_range(vector) / self.diagonal[rows])
@@ -266,7 +268,7 @@ class _Batch:
         """Keep the newest pair of step and change of the gradient, over the oldest one, in all paths at once."""
         self.newest = (self.newest + 1) % _HISTORY
         product = (step * change).sum(dim=(1, 2))
-        useful = taken & (product > 0)
+        useful = taken & (product > 1e-3 * torch.finfo(step.dtype).eps * self.value)  # the rest is rounding
         self.steps[self.newest], self.changes[self.newest] = step, change
         self.inverse_curvature[self.newest] = torch.where(useful, 1 / product, 0.0)
         seen = self.problems.in_range(change)
