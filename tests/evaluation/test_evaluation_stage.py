@@ -8,7 +8,7 @@ from transformers import Dinov2Config, Dinov2Model
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.labelled_images import labelled_pictures
-from synclr_hf.evaluation.protocols.linear_probe import LinearProbeConfig
+from synclr_hf.evaluation.protocols.linear_probe import Config as LinearProbeConfig
 from synclr_hf.evaluation.stage import EvaluationConfig, evaluate_encoders
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import torch
 
-from synclr_hf.evaluation.protocols.linear_probe import LinearProbeConfig, linear_probe
+from synclr_hf.evaluation.protocols.linear_probe import Config, linear_probe
 
-CONFIG = LinearProbeConfig(epochs=20, batch_size=64)
+CONFIG = Config(epochs=20, batch_size=64)
 
 
 def clusters(count, seed, num_classes=6, spread=2.0):
@@ -36,17 +36,17 @@ def test_same_seed_same_result_and_global_generator_untouched():
     first = linear_probe(train, labels, test, seed=4, config=CONFIG)
     second = linear_probe(train, labels, test, seed=4, config=CONFIG)
     assert torch.equal(first.predictions, second.predictions)
-    assert first.validation_top1 == second.validation_top1
+    assert first.validation_scores == second.validation_scores
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_parallel_heads_equal_a_head_trained_alone():
     train, labels = clusters(300, 0)
     test, _ = clusters(100, 1)
-    together = linear_probe(train, labels, test, seed=0, config=LinearProbeConfig((0.01, 0.1), 5, 64))
+    together = linear_probe(train, labels, test, seed=0, config=Config((0.01, 0.1), 5, 64))
     for rate in (0.01, 0.1):
-        alone = linear_probe(train, labels, test, seed=0, config=LinearProbeConfig((rate,), 5, 64))
-        assert alone.validation_top1[rate] == together.validation_top1[rate]
+        alone = linear_probe(train, labels, test, seed=0, config=Config((rate,), 5, 64))
+        assert alone.validation_scores[rate] == together.validation_scores[rate]
 
 
 def test_scale_of_single_features_does_not_matter():
