@@ -222,9 +222,9 @@ class _AugmentedRun:
     def result(self, test_features: Tensor) -> tuple[LinearProbeResult, dict[str, Any]]:
         """Choose the learning rate on pictures that the first set of heads did not learn from."""
         rates = self.config.base_learning_rates
-        if len(self.unreadable) == len(self.pictures):
+        if self.final.steps_done == 0:
             raise UserInputError(
-                f"none of the {len(self.pictures)} train pictures can be read; "
+                f"none of {len(self.unreadable)} train pictures can be read; "
                 "needed: JPEG, PNG or another format that Pillow opens"
             )
         table = self._validation_table()

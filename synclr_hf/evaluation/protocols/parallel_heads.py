@@ -116,6 +116,11 @@ class HeadTraining:
         self._num_losses += 1
         self._finite &= losses.detach().isfinite()
 
+    @property
+    def steps_done(self) -> int:
+        """Number of steps that were taken."""
+        return self._schedule.last_epoch
+
     def train_losses(self) -> list[float]:
         """Return the mean loss of the last epoch for every head."""
         return (self._loss_sum / max(self._num_losses, 1)).tolist()
