@@ -1,56 +1,111 @@
-"""Linear classification of frozen features, a thin version of the SynCLR paper's appendix B.2.
+"""Linear classification of frozen features (SynCLR paper, appendix B.2).
 
-BatchNorm without affine, then one linear layer; SGD with momentum 0.9, no weight decay, cosine schedule, 90 epochs.
-Named deviations from B.2: features are computed once (no RandomResizedCrop, no flip), batches of 256 instead of 1,024,
-weights start at zero, and the base learning rate comes from a grid up to 3 (small sets take few steps), chosen on
-a part of the train features, not on the test pictures.
+BatchNorm without affine, then one linear layer; SGD with momentum 0.9, no weight decay, batches of 1,024, 90 epochs,
+cosine schedule; base learning rates {0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50}e-2, tried side by side as parallel heads.
+The reference code sweeps 0.3e-2 besides (`main_linear.py` of StableRep).
+
+Named deviations from B.2:
+- The learning rate is chosen on the validation split, or on a part of the train pictures where there is none, and the
+  layer is fitted again on all of them. The paper reports the best rate on ImageNet's validation set, which is the set
+  its numbers are about: a little more than an unseen test set would give.
+- Features are computed once by default, without augmentation; `augmented` gives the paper's random crops and flips.
+- A test picture is resized to 224 px on its short side and cropped to 224 px: all of the short side is seen. The
+  reference resizes to 256 px and crops 224 px, so that 7/8 of the short side are seen.
+- Weights start at zero (the problem is convex; the reference draws small ones).
+
+Sets smaller than a batch take one step an epoch with all rows, and the learning rate follows the rows that a batch
+has: the rate used is base x rows a step / 256. An incomplete last batch is left out; every epoch has another order.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.evaluation.splits import stratified_group_split
+from synclr_hf.errors import UserInputError
+from synclr_hf.evaluation.context import EvaluationContext, Outcome
+from synclr_hf.evaluation.protocols.augmented_probe import augmented_probe
+from synclr_hf.evaluation.protocols.parallel_heads import REFERENCE_BATCH_SIZE, HeadTraining, validation_scores
+from synclr_hf.evaluation.protocols.rate_choice import (
+    LinearProbeResult,
+    best_rate,
+    check_finite,
+    count_classes,
+    validation_split,
+)
+from synclr_hf.evaluation.scoring import score_predictions
+
+logger = logging.getLogger(__name__)
+
+PAPER_BASE_LEARNING_RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""The sweep of appendix B.2."""
+_SHARE_OF_FREE_MEMORY = 0.5
+"""Features move to the device once where they take at most this part of its free memory."""
 
 
 @dataclass(frozen=True)
-class LinearProbeConfig:
+class Config:
     """Settings of the linear probe.
 
     Attributes:
         base_learning_rates: tried side by side as parallel heads; the rate used is base x batch size / 256.
-        epochs: passes over the train features.
+        epochs: passes over the train pictures.
         batch_size: rows a step (all rows where there are fewer).
-        validation_fraction: share of the train features on which the learning rate is chosen.
+        validation_fraction: share of the train pictures on which the learning rate is chosen where the data set has
+            no validation split.
+        augmented: every epoch sees other random crops and flips, through the frozen encoder; else features are
+            computed once.
+        crop_scale: smallest and largest area of a random crop, as a share of the picture; with `augmented`.
+        flip_probability: of a horizontal flip; with `augmented`.
     """
 
-    base_learning_rates: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+    base_learning_rates: tuple[float, ...] = PAPER_BASE_LEARNING_RATES
     epochs: int = 90
-    batch_size: int = 256
-    validation_fraction: float = 0.2
+    batch_size: int = 1024
+    validation_fraction: float = 0.1
+    augmented: bool = False
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    flip_probability: float = 0.5
 
-
-@dataclass(frozen=True)
-class LinearProbeResult:
-    """What the probe found.
-
-    Attributes:
-        predictions: (M,) int64, the predicted class of each test row.
-        base_learning_rate: the one that was best on the validation part (the smallest among equals).
-        validation_top1: accuracy on the validation part for every base learning rate, as fractions.
-    """
-
-    predictions: Tensor
-    base_learning_rate: float
-    validation_top1: dict[float, float]
+    def __post_init__(self) -> None:
+        """Refuse what cannot be used."""
+        rates = self.base_learning_rates
+        if not rates or not all(math.isfinite(rate) and rate > 0 for rate in rates) or len(set(rates)) < len(rates):
+            raise UserInputError(
+                f"linear.base_learning_rates is {list(rates)}; allowed: different numbers above 0; "
+                "type linear.base_learning_rates=0.01,0.1"
+            )
+        for name in ("epochs", "batch_size"):
+            least = 2 if name == "batch_size" else 1  # BatchNorm needs two rows
+            if getattr(self, name) < least:
+                raise UserInputError(
+                    f"linear.{name} is {getattr(self, name)}; allowed: {least} or more; "
+                    f"type linear.{name}={getattr(Config, name)}"
+                )
+        if not 0 < self.validation_fraction < 1:
+            raise UserInputError(
+                f"linear.validation_fraction is {self.validation_fraction}; allowed: between 0 and 1; "
+                "type linear.validation_fraction=0.1"
+            )
+        if len(self.crop_scale) != 2 or not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise UserInputError(
+                f"linear.crop_scale is {list(self.crop_scale)}; allowed: two shares of the area above 0 up to 1, "
+                "smaller first; type linear.crop_scale=0.08,1"
+            )
+        if not 0 <= self.flip_probability <= 1:
+            raise UserInputError(
+                f"linear.flip_probability is {self.flip_probability}; allowed: 0 to 1; "
+                "type linear.flip_probability=0.5"
+            )
 
 
 def linear_probe(
@@ -60,90 +115,167 @@ def linear_probe(
     *,
     seed: int,
     groups: np.ndarray | None = None,
-    config: LinearProbeConfig | None = None,
+    config: Config | None = None,
+    metric: str = "accuracy",
+    validation_rows: np.ndarray | None = None,
+    device: torch.device | str | None = None,
 ) -> LinearProbeResult:
-    """Choose the learning rate on a part of the train features, fit again on all of them, predict the test rows.
+    """Choose the learning rate on a part of the train features, fit again on all of them, score the test rows.
 
     Args:
         train_features: (N, D).
-        train_labels: (N,) int64.
+        train_labels: (N,) int64, or (N, C) multi-hot float.
         test_features: (M, D).
         seed: of the validation split and the order of the rows; equal seeds give equal results on one machine.
         groups: (N,) ids; rows with the same id stay on one side of the validation split. Default: every row alone.
-        config: the settings; default `LinearProbeConfig()`.
+        config: the settings; default `Config()`. Those of augmented pictures mean nothing here.
+        metric: what the learning rate is chosen by; see `score_predictions`.
+        validation_rows: rows of the train features that the learning rate is chosen on; default: drawn here.
+        device: where the heads learn; default: where the features are.
+
+    Raises:
+        UserInputError: a feature is not finite, or every learning rate diverged.
     """
-    config = config or LinearProbeConfig()
-    groups = np.arange(len(train_labels)) if groups is None else groups
-    num_classes = int(train_labels.max()) + 1
-    fit_rows, validation_rows = stratified_group_split(
-        train_labels.cpu().numpy(), groups, held_out=config.validation_fraction, seed=seed_for(seed, "probe split")
-    )
+    config = config or Config()
+    device = torch.device(device or train_features.device)
+    for features, side in ((train_features, "train"), (test_features, "test")):
+        check_finite(features, side)
+    if validation_rows is None:
+        fit_rows, validation_rows = validation_split(train_labels, groups, config.validation_fraction, seed)
+    else:
+        fit_rows = np.setdiff1d(np.arange(len(train_labels)), validation_rows)
+    num_features, num_classes = train_features.shape[1], count_classes(train_labels)
+    rows_at_hand, labels = _moved_if_it_fits(train_features, device), train_labels.to(device)
+
+    def fitted(rows: np.ndarray, rates: Sequence[float], name: str) -> tuple[HeadTraining, int, int]:
+        batch_size = min(config.batch_size, len(rows))
+        steps_per_epoch = len(rows) // batch_size
+        total_steps = config.epochs * steps_per_epoch
+        training = HeadTraining(
+            num_features, num_classes, rates, batch_size=batch_size, total_steps=total_steps, device=device
+        )
+        generator = torch.Generator().manual_seed(seed_for(seed, name))
+        places = torch.from_numpy(rows)
+        for _ in range(config.epochs):
+            training.start_epoch()
+            order = places[torch.randperm(len(rows), generator=generator)]
+            for batch in order.to(rows_at_hand.device).split(batch_size)[:steps_per_epoch]:
+                training.step(_to_device(rows_at_hand[batch], device), labels[batch.to(device, non_blocking=True)])
+        return training, batch_size, total_steps
+
     rates = config.base_learning_rates
-    if len(validation_rows) == 0:  # one row a class: nothing to choose on
-        validation_rows = fit_rows
-    probe = _Probe(train_features.shape[1], num_classes, len(rates)).to(train_features.device)
-    _fit(probe, train_features[fit_rows], train_labels[fit_rows], rates, config, seed_for(seed, "probe search"))
-    found = probe.predict(train_features[validation_rows])  # (heads, V)
-    accuracies = (found == train_labels[validation_rows]).double().mean(dim=1).tolist()
-    validation_top1 = dict(zip(rates, accuracies, strict=True))
-    best = max(sorted(validation_top1), key=validation_top1.__getitem__)
-    final = _Probe(train_features.shape[1], num_classes, 1).to(train_features.device)
-    _fit(final, train_features, train_labels, [best], config, seed_for(seed, "probe final"))
-    return LinearProbeResult(final.predict(test_features)[0], best, validation_top1)
-
-
-PREDICTED_AT_ONCE = 4096
-"""Rows whose logits for all heads and classes are held together."""
-
-
-class _Probe(nn.Module):
-    """BatchNorm without affine, shared by several independent linear classifiers that start at zero."""
-
-    def __init__(self, num_features: int, num_classes: int, num_heads: int) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(num_features, affine=False, eps=1e-6)
-        self.weight = nn.Parameter(torch.zeros(num_features, num_heads * num_classes))
-        self.bias = nn.Parameter(torch.zeros(num_heads * num_classes))
-        self.num_heads = num_heads
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Turn (B, D) features into (B, heads, classes) logits."""
-        return (self.norm(features) @ self.weight + self.bias).unflatten(1, (self.num_heads, -1))
-
-    @torch.inference_mode()
-    def predict(self, features: Tensor) -> Tensor:
-        """Return the predicted classes, (heads, rows) int64."""
-        self.eval()
-        return torch.cat([self(rows).argmax(dim=2) for rows in features.split(PREDICTED_AT_ONCE)]).T
-
-
-def _fit(
-    probe: _Probe,
-    features: Tensor,
-    labels: Tensor,
-    base_learning_rates: Sequence[float],
-    config: LinearProbeConfig,
-    seed: int,
-) -> None:
-    """Train every head with its own learning rate on the same batches."""
-    batch_size = min(config.batch_size, len(features))
-    steps_per_epoch = len(features) // batch_size
-    total_steps = config.epochs * steps_per_epoch
-    rates = torch.tensor(base_learning_rates, device=features.device) * batch_size / 256
-    optimizer = torch.optim.SGD(probe.parameters(), lr=1.0, momentum=0.9)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / total_steps)
+    search, _, _ = fitted(fit_rows, rates, "probe search")
+    chosen_on = torch.from_numpy(validation_rows)
+    scores = validation_scores(
+        search.heads, rows_at_hand[chosen_on.to(rows_at_hand.device)], train_labels[chosen_on], metric
     )
-    generator = torch.Generator().manual_seed(seed)
-    probe.train()
-    for _ in range(config.epochs):
-        order = torch.randperm(len(features), generator=generator).to(features.device)
-        for rows in order.split(batch_size)[:steps_per_epoch]:  # an incomplete last batch is left out
-            logits = probe(features[rows])  # (B, heads, classes)
-            targets = labels[rows, None].expand(-1, probe.num_heads)
-            losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").mean(dim=0)  # (heads,)
-            optimizer.zero_grad()
-            # heads share no parameter, so a factor on a head's loss is a factor on its learning rate (no weight decay)
-            (losses * rates).sum().backward()
-            optimizer.step()
-            schedule.step()
+    best, diverged = best_rate(rates, scores, search.finite())
+    final, batch_size, steps = fitted(np.arange(len(train_labels)), [best], "probe final")
+    return LinearProbeResult(
+        scores=final.heads.scores(test_features, 0),
+        base_learning_rate=best,
+        validation_scores=dict(zip(rates, scores, strict=True)),
+        diverged=diverged,
+        train_loss=final.train_losses()[0],
+        batch_size=batch_size,
+        steps=steps,
+        num_validation=len(validation_rows),
+    )
+
+
+def evaluate(context: EvaluationContext, config: Config) -> Outcome:
+    """Classify the test pictures by a linear layer on frozen features."""
+    test, metric = context.table("test"), context.data.metric
+    device = "cpu" if context.encoder.model is None else context.encoder.model.device
+    if config.augmented:
+        found, facts = augmented_probe(context, config, test.features)
+    else:
+        found, facts = _cached_probe(context, config, test.features, device), {}
+    if found.steps == config.epochs:
+        logger.warning(
+            "linear probe: the train pictures make one batch of %d, so %d steps in all; "
+            "a smaller linear.batch_size gives more steps",
+            found.batch_size,
+            found.steps,
+        )
+    scored = score_predictions(
+        found.scores, test.labels, metric=metric, seed=seed_for(context.seed, "linear"), groups=test.groups.numpy()
+    )
+    return Outcome(
+        primary=scored.primary,
+        metrics=scored.metrics,
+        intervals=scored.intervals,
+        config=_effective(config, found, context),
+        details={**scored.details, **_details(config, found), **facts},
+    )
+
+
+def _cached_probe(
+    context: EvaluationContext, config: Config, test_features: Tensor, device: torch.device | str
+) -> LinearProbeResult:
+    """Run the probe on features that are computed once."""
+    train, validation_rows = context.table("train"), None
+    features, labels, groups = train.features, train.labels, train.groups.numpy()
+    if context.data.validation is not None:
+        validation = context.table("validation")
+        validation_rows = np.arange(len(train), len(train) + len(validation))
+        features = torch.cat([features, validation.features])
+        labels = torch.cat([labels, validation.labels])
+    with Progress(f"linear probe, {context.encoder.name}, {context.data.name}"):
+        return linear_probe(
+            features,
+            labels,
+            test_features,
+            seed=seed_for(context.seed, "linear"),
+            groups=groups,
+            config=config,
+            metric=context.data.metric,
+            validation_rows=validation_rows,
+            device=device,
+        )
+
+
+def _moved_if_it_fits(features: Tensor, device: torch.device) -> Tensor:
+    """Return the features on the device, or as they are where they would fill it."""
+    if device.type == "cuda" and features.device != device:
+        free, _ = torch.cuda.mem_get_info(device)
+        if features.numel() * features.element_size() > _SHARE_OF_FREE_MEMORY * free:
+            return features
+    return features.to(device)
+
+
+def _to_device(rows: Tensor, device: torch.device) -> Tensor:
+    """Return a batch on the device without waiting for it."""
+    if rows.device == device:
+        return rows
+    return (rows.pin_memory() if device.type == "cuda" else rows).to(device, non_blocking=True)
+
+
+def _effective(config: Config, found: LinearProbeResult, context: EvaluationContext) -> dict[str, Any]:
+    """Return the settings as they were used."""
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+    if not config.augmented:
+        del settings["crop_scale"], settings["flip_probability"]
+    if context.data.validation is not None:
+        del settings["validation_fraction"]
+    return {
+        **settings,
+        "batch_size": found.batch_size,
+        "steps": found.steps,
+        "base_learning_rate": found.base_learning_rate,
+        "learning_rate": found.base_learning_rate * found.batch_size / REFERENCE_BATCH_SIZE,
+        "chosen_on": "part of train" if context.data.validation is None else "validation split",
+        "num_validation": found.num_validation,
+    }
+
+
+def _details(config: Config, found: LinearProbeResult) -> dict[str, Any]:
+    """Return what was chosen, and from what."""
+    rates = sorted(config.base_learning_rates)
+    return {
+        "base_learning_rate": found.base_learning_rate,
+        "validation_scores": {str(rate): score for rate, score in found.validation_scores.items()},
+        "chosen_at_edge": len(rates) > 1 and found.base_learning_rate in (rates[0], rates[-1]),
+        "train_loss": found.train_loss,
+        "diverged_base_learning_rates": list(found.diverged),
+    }
