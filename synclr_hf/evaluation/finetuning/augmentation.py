@@ -20,9 +20,10 @@ _STEPS = 100
 class RandAugment:
     """Two random operations a picture, each with probability 1/2.
 
-    The reference asks timm for `rand-m9-mstd0.5-inc1`: strength 9 of 10 with a standard deviation of 0.5. Torchvision's
-    own numbers mean something else (9 of 30), so its operations are called at 9 of 10 here. Deviation named: its list
-    of operations lacks timm's inversion and addition below a threshold, and its strongest posterisation keeps 4 bits.
+    The reference asks timm for `rand-m9-mstd0.5-inc1`: strength 9 of 10 with a standard deviation of 0.5.
+    Torchvision's own numbers mean something else (9 of 30), so its operations are called at 9 of 10 here. Deviation
+    named: its list of operations lacks timm's inversion and addition below a threshold, has the identity instead, and
+    its posterisation keeps at least 4 bits.
 
     Args:
         magnitude: mean of the strength, 0 to 10.

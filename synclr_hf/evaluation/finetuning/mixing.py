@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def soft_targets(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
-    """Turn labels (B,) int64 into probabilities (B, C) float32: `1 - smoothing` on the class, the rest on all alike."""
+    """Turn labels (B,) int64 into probabilities (B, C): `1 - smoothing` on the class, the rest on all alike."""
     return F.one_hot(labels, num_classes).float().mul_(1 - smoothing).add_(smoothing / num_classes)
 
 

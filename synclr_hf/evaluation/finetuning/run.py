@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def train_and_score(
         classifier = Classifier(encoder, _num_classes(data.train), drop_path_rate=drop_path_rate)
         config = {
             **{name: value for name, value in asdict(settings).items() if name != "section"},
-            **{name: value for name, value in asdict(plan).items()},
+            **asdict(plan),
             "gradient_accumulation": plan.accumulation,
             "drop_path_rate": classifier.drop_path_rate,
             "pooling": encoder.pooling,
@@ -80,6 +80,7 @@ def train_and_score(
         }
         if data.train.labels.ndim == 2:
             config["label_smoothing"] = 0.0
+        learned = [one.numel() for one in classifier.parameters() if one.requires_grad]
         model = AveragedClassifier(classifier, settings.ema_decay)
         with _folder(context, section, config) as (folder, kept):
             arguments = training_arguments(
@@ -98,12 +99,13 @@ def train_and_score(
                 settings=settings,
                 schedule=plan,
                 encoder=encoder,
-                validation=data.validation and _predictions(context, settings, "validation"),
+                validation=None if data.validation is None else _predictions(context, settings, "validation"),
                 description=f"{section}, {encoder.name}, {data.name}",
             )
             _train(trainer, folder)
             finish(model.classifier)
-            return _outcome(context, settings, trainer, config)
+            outcome = _outcome(context, settings, trainer, config)
+    return replace(outcome, details={**outcome.details, "trained_parameters": sum(learned)})
 
 
 def _train(trainer: ClassifierTrainer, folder: Path) -> None:
@@ -154,7 +156,6 @@ def _outcome(
         "evaluated_weights": evaluated,
         "ema_start_share": start_share if model.average is not None else None,
         "train_loss": [entry["loss"] for entry in history if "loss" in entry],
-        "trained_parameters": sum(one.numel() for one in model.classifier.parameters() if one.requires_grad),
         "parameters": sum(one.numel() for one in model.classifier.parameters()),
         "unreadable_train": len(trainer.unreadable),
         "unreadable_test": len(data.test) - len(rows),
@@ -236,7 +237,11 @@ def _folder(context: EvaluationContext, section: str, config: Mapping[str, Any])
     mark = blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8).hexdigest()
     folder = Path(context.work_dir) / f"{section}-{mark}"
     folder.mkdir(parents=True, exist_ok=True)
-    yield folder, True
+    try:
+        yield folder, True
+    except UserInputError:  # the same call would end in the same way
+        shutil.rmtree(folder)
+        raise
     shutil.rmtree(folder)
 
 

@@ -1,11 +1,13 @@
 """Fine-tuning of all weights (paper B.3, the column of ViT-B/16).
 
-AdamW with a cosine and linear warm-up, learning rates that fall layer by layer, RandAugment, random erasing, mixup and
-cutmix, stochastic depth, a moving average of the weights. Where the paper is silent the reference's
-`SynCLR/eval/main_finetune.py` decides: base rates are for a batch of 256 (5e-5 x 1,024 / 256 = 2e-4), no weight decay on
-vectors, tokens and positions, no clipping of gradients, cosine down to 1e-6. Deviations named: RandAugment is
-torchvision's (see `RandAugment`); pictures are normalised as the encoder says, not by CLIP's numbers; labels of several
-classes a picture get no smoothing and a binary cross-entropy.
+AdamW with a cosine and linear warm-up, learning rates that fall layer by layer, RandAugment, random erasing, mixup
+and cutmix, stochastic depth, a moving average of the weights. Where the paper is silent the reference's
+`SynCLR/eval/main_finetune.py` decides: base rates are for a batch of 256 (5e-5 x 1,024 / 256 = 2e-4), no weight decay
+on vectors, tokens and positions, no clipping of gradients, cosine down to 1e-6.
+
+Deviations named: RandAugment is torchvision's (see `RandAugment`); pictures are normalised as the encoder says, not by
+CLIP's numbers; the reference prints the best epoch on the test pictures, here the last one counts. Not in the paper:
+labels of several classes a picture, with a binary cross-entropy and no smoothing.
 """
 
 from __future__ import annotations
