@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.encoders import Encoder, vision_config
 from synclr_hf.evaluation.finetuning.layer_decay import layer_numbers
 
@@ -147,8 +148,10 @@ def _trainable_copy(model: PreTrainedModel, drop_path_rate: float) -> tuple[PreT
 def _grow_linearly(trunk: nn.Module, rate: float) -> None:
     """Let stochastic depth grow from block to block as in timm; some architectures have one rate for all blocks."""
     paths = {name: module for name, module in trunk.named_modules() if hasattr(module, "drop_prob")}
-    if paths:
+    try:
         numbers = layer_numbers(f"{name}." for name in paths)
-        last = max(numbers.values()) - 1
-        for name, module in paths.items():
-            module.drop_prob = rate * (numbers[f"{name}."] - 1) / max(last, 1)
+    except UserInputError:  # none here, or stages of blocks, which have a rule of their own
+        return
+    last = max(numbers.values()) - 1
+    for name, module in paths.items():
+        module.drop_prob = rate * (numbers[f"{name}."] - 1) / max(last, 1)
