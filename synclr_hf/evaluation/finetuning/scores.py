@@ -1,0 +1,88 @@
+"""Predictions of a trained classifier, and how good they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from synclr_hf.data.progress import Progress
+from synclr_hf.errors import UserInputError
+from synclr_hf.evaluation.encoders import Encoder
+from synclr_hf.evaluation.finetuning.data import prepared_test_batches
+from synclr_hf.evaluation.labelled_images import LabelledImages
+from synclr_hf.evaluation.scoring import Scored, score_predictions
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Pictures that a classifier is scored on.
+
+    Attributes:
+        data: the pictures and their labels.
+        encoder: says how pictures are prepared.
+        metric: of the benchmark.
+        seed: of the bootstrap.
+        test_crop: share of the short side that is kept.
+        section: name of the protocol, for the errors.
+        description: what the bar says.
+    """
+
+    data: LabelledImages
+    encoder: Encoder
+    metric: str
+    seed: int
+    test_crop: float
+    section: str
+    description: str
+
+    def scored(self, classifier: nn.Module) -> tuple[Scored, np.ndarray]:
+        """Predict and score.
+
+        Args:
+            classifier: normalised pictures to logits; put back into its mode afterwards.
+
+        Returns:
+            The scores, and the places in `data` of the pictures that could be read, (M,) int64.
+
+        Raises:
+            UserInputError: not one picture can be read, or the weights have left the finite numbers.
+        """
+        rows, logits = self.logits(classifier)
+        if not torch.isfinite(logits).all():
+            raise UserInputError(
+                f"{self.section}: the training ended in weights that are not finite; type a smaller learning rate: "
+                f"{self.section}.base_learning_rate=1e-5"
+            )
+        labels = torch.from_numpy(np.asarray(self.data.labels)[rows])
+        groups = np.asarray(self.data.groups)[rows]
+        return score_predictions(logits, labels, metric=self.metric, seed=self.seed, groups=groups), rows
+
+    @torch.no_grad()
+    def logits(self, classifier: nn.Module) -> tuple[np.ndarray, Tensor]:
+        """Return the places of the readable pictures, (M,) int64, and their logits, (M, C) float32 on the CPU."""
+        device = next(classifier.parameters()).device
+        half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        size = self.encoder.batch_size
+        places, found = [], []
+        was_training = classifier.training
+        classifier.eval()
+        try:
+            with Progress(self.description, total=len(self.data), unit="picture") as bar:
+                batches = prepared_test_batches(self.data, self.encoder, test_crop=self.test_crop, batch_size=size)
+                for rows, pixels in batches:
+                    if len(rows):
+                        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                            found.append(classifier(pixels.to(device)).float().cpu())
+                    places.append(rows)
+                    bar.update(min(size, len(self.data) - bar.count))
+        finally:
+            classifier.train(was_training)
+        if not found:
+            raise UserInputError(
+                f"none of the {len(self.data)} pictures can be read; needed: JPEG, PNG or another format that Pillow "
+                "opens"
+            )
+        return np.concatenate(places), torch.cat(found)
