@@ -1,0 +1,60 @@
+"""Predicted masks of a test set, scored picture by picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from synclr_hf.errors import UserInputError
+from synclr_hf.evaluation.context import Outcome
+from synclr_hf.evaluation.masked_images import IGNORED
+from synclr_hf.evaluation.measures import confusion_matrix
+from synclr_hf.evaluation.scoring import Scored, score_masks
+
+
+class MaskScorer:
+    """Collects one confusion matrix a picture.
+
+    Args:
+        label_names: name of each class.
+    """
+
+    def __init__(self, label_names: tuple[str, ...]) -> None:
+        self.label_names = label_names
+        self._confusions: list[Tensor] = []
+
+    def add(self, predicted: Tensor, mask: np.ndarray) -> None:
+        """Count one picture: (H, W) int64 classes beside its mask, (H, W) uint8."""
+        target = torch.from_numpy(np.array(mask, dtype=np.int64))
+        self._confusions.append(confusion_matrix(predicted.cpu(), target, len(self.label_names), IGNORED))
+
+    def scored(self, *, seed: int) -> Scored:
+        """Return the numbers over all pictures.
+
+        Raises:
+            UserInputError: no picture could be read, or none has a pixel that counts.
+        """
+        if not self._confusions or not sum(int(one.sum()) for one in self._confusions):
+            raise UserInputError(
+                f"the test masks hold no pixel that counts; allowed: class numbers from 0 to "
+                f"{len(self.label_names) - 1} beside {IGNORED}; give masks of the classes"
+            )
+        return score_masks(torch.stack(self._confusions), seed=seed, label_names=self.label_names)
+
+    def outcome(
+        self, *, seed: int, num_pictures: int, config: Mapping[str, Any], details: Mapping[str, Any] | None = None
+    ) -> Outcome:
+        """Return the outcome of a protocol; `num_pictures` is the length of the test set, unreadable ones included."""
+        scored = self.scored(seed=seed)
+        unreadable = num_pictures - len(self._confusions)
+        return Outcome(
+            primary=scored.primary,
+            metrics=dict(scored.metrics),
+            intervals=dict(scored.intervals),
+            config=dict(config),
+            details={**scored.details, **(details or {}), "unreadable_test_pictures": unreadable},
+        )
