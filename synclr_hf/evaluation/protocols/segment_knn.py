@@ -91,7 +91,7 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
 def _voted(
     pictures: Iterable[MappedPicture], gallery: DrawnFeatures, config: Config, device: torch.device
 ) -> Iterator[tuple[MappedPicture, Tensor]]:
-    """Pair each picture with its patches' shares of votes, (h, w, C') float32; several pictures are compared at once."""
+    """Pair each picture with its patches' shares of votes, (h, w, C') float32; several are compared at once."""
     features, labels = gallery.features.to(device), gallery.labels.to(device)
     waiting: list[MappedPicture] = []
 

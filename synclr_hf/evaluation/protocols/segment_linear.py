@@ -84,7 +84,11 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
     return scorer.outcome(
         seed=seed,
         num_pictures=len(test),
-        config={**asdict(config), "num_layers": context.encoder.num_layers},
+        config={
+            **asdict(config),
+            "learning_rates": list(config.learning_rates),
+            "num_layers": context.encoder.num_layers,
+        },
         details={
             "learning_rate": best,
             "validation_mean_iou": {f"{rate:g}": value for rate, value in by_rate.items()},

@@ -29,7 +29,7 @@ class MappedPicture:
 
     Attributes:
         row: its place in the data.
-        features: (h, w, D) float32 on the CPU, one vector a patch; patches share the picture's height and width evenly.
+        features: (h, w, D) float32 on the CPU, one vector a patch; patches divide the picture evenly.
         mask: (H, W) uint8 at the picture's own size, never resized.
     """
 
@@ -116,7 +116,7 @@ def _prepared(data: MaskedImages, row: int, short_side: int, size: int) -> tuple
     picture, mask = pair
     rows, columns = patch_grid(picture.height, picture.width, short_side=short_side, patch_size=size)
     resized = picture.resize((columns * size, rows * size), Image.Resampling.BICUBIC)
-    return np.asarray(resized), mask
+    return np.array(resized), mask
 
 
 def _maps(encoder: Encoder, pictures: Sequence[np.ndarray]) -> Tensor:

@@ -32,6 +32,10 @@ class MaskScorer:
         target = torch.from_numpy(np.array(mask, dtype=np.int64))
         self._confusions.append(confusion_matrix(predicted.cpu(), target, len(self.label_names), IGNORED))
 
+    def confusion(self) -> Tensor:
+        """Return the confusion matrix of all pictures together, (C, C) int64."""
+        return torch.stack(self._confusions).sum(dim=0)
+
     def scored(self, *, seed: int) -> Scored:
         """Return the numbers over all pictures.
 

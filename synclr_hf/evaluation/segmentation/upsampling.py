@@ -15,7 +15,7 @@ NUMBERS_AT_ONCE = 2**24
 def upsampled_strips(
     maps: Tensor, size: tuple[int, int], *, numbers_at_once: int = NUMBERS_AT_ONCE
 ) -> Iterator[Tensor]:
-    """Up-sample maps bilinearly, strip by strip from the top: the numbers of `F.interpolate(..., align_corners=False)`.
+    """Up-sample maps bilinearly, strip by strip from the top, as `F.interpolate(..., align_corners=False)` does.
 
     Args:
         maps: (C, h, w) float.
