@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from synclr_hf.data.seeds import seed_for
@@ -76,9 +75,8 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
         short_side=config.short_side,
         description=f"segment_knn, {context.data.name} (test)",
     )
-    for one, shares in _voted(pictures, gallery, config, context.encoder.model.device):
-        filled = F.pad(shares, (0, len(test.label_names) - shares.shape[2]))  # classes that no patch has
-        scorer.add(upsampled_classes(filled.permute(2, 0, 1), one.mask.shape), one.mask)
+    for one, shares in _voted(pictures, gallery, config, context):
+        scorer.add(upsampled_classes(shares.permute(2, 0, 1), one.mask.shape), one.mask)
     counts = torch.bincount(gallery.labels, minlength=len(train.label_names)).tolist()
     return scorer.outcome(
         seed=seed,
@@ -89,16 +87,22 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
 
 
 def _voted(
-    pictures: Iterable[MappedPicture], gallery: DrawnFeatures, config: Config, device: torch.device
+    pictures: Iterable[MappedPicture], gallery: DrawnFeatures, config: Config, context: EvaluationContext
 ) -> Iterator[tuple[MappedPicture, Tensor]]:
-    """Pair each picture with its patches' shares of votes, (h, w, C') float32; several are compared at once."""
-    features, labels = gallery.features.to(device), gallery.labels.to(device)
+    """Pair each picture with its patches' shares of votes, (h, w, C) float32; several are compared at once."""
+    k, num_classes = config.neighbours, len(context.data.test.label_names)
     waiting: list[MappedPicture] = []
 
     def compared() -> Iterator[tuple[MappedPicture, Tensor]]:
-        patches = torch.cat([one.features.flatten(0, 1) for one in waiting]).to(device)
-        k = config.neighbours
-        votes = knn_votes(features, labels, patches, ks=[k], temperature=config.temperature)[k].cpu()
+        votes = knn_votes(
+            gallery.features,
+            gallery.labels,
+            torch.cat([one.features.flatten(0, 1) for one in waiting]),
+            ks=[k],
+            temperature=config.temperature,
+            num_classes=num_classes,
+            device=context.encoder.model.device,
+        )[k].cpu()
         shares = votes / votes.sum(dim=1, keepdim=True)
         sizes = [one.features.shape[0] * one.features.shape[1] for one in waiting]
         for one, mine in zip(waiting, shares.split(sizes), strict=True):

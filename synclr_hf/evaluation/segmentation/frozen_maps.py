@@ -14,9 +14,11 @@ from torch import Tensor
 
 from synclr_hf.data.progress import Progress
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import Encoder, normalised, patch_maps, vision_config
+from synclr_hf.evaluation import vision_outputs
+from synclr_hf.evaluation.encoders import Encoder, normalised, patch_maps
 from synclr_hf.evaluation.masked_images import MaskedImages
 from synclr_hf.evaluation.segmentation.pairs import read_pair
+from synclr_hf.evaluation.vision_outputs import without_patches
 
 LONGEST = 3
 """A side longer than so many short sides is squeezed for the encoder: memory grows with the square of the patches."""
@@ -44,13 +46,9 @@ def patch_size(encoder: Encoder) -> int:
     Raises:
         UserInputError: the encoder has no patches.
     """
-    found = None if encoder.model is None else getattr(vision_config(encoder.model), "patch_size", None)
-    if found is None:
-        raise UserInputError(
-            f"encoder '{encoder.name}' has no patch tokens, which segmentation needs; allowed: vision transformers; "
-            "type --model with one of these, or leave out the segmentation protocols"
-        )
-    return found if isinstance(found, int) else found[0]
+    if encoder.model is None:
+        raise without_patches(encoder.name, None)
+    return vision_outputs.patch_size(encoder.model)
 
 
 def patch_grid(height: int, width: int, *, short_side: int, patch_size: int) -> tuple[int, int]:

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import Outcome
 from synclr_hf.evaluation.masked_images import IGNORED
 from synclr_hf.evaluation.measures import confusion_matrix
-from synclr_hf.evaluation.scoring import Scored, score_masks
+from synclr_hf.evaluation.scoring import score_masks
 
 
 class MaskScorer:
@@ -36,24 +35,23 @@ class MaskScorer:
         """Return the confusion matrix of all pictures together, (C, C) int64."""
         return torch.stack(self._confusions).sum(dim=0)
 
-    def scored(self, *, seed: int) -> Scored:
-        """Return the numbers over all pictures.
+    def outcome(
+        self, *, seed: int, num_pictures: int, config: Mapping[str, Any], details: Mapping[str, Any] | None = None
+    ) -> Outcome:
+        """Return the outcome of a protocol.
+
+        Args:
+            seed: of the bootstrap over the pictures.
+            num_pictures: length of the test set, unreadable pictures included.
+            config: the effective settings.
+            details: beside those of the score.
 
         Raises:
             UserInputError: no picture could be read, or none has a pixel that counts.
         """
-        if not self._confusions or not sum(int(one.sum()) for one in self._confusions):
-            raise UserInputError(
-                f"the test masks hold no pixel that counts; allowed: class numbers from 0 to "
-                f"{len(self.label_names) - 1} beside {IGNORED}; give masks of the classes"
-            )
-        return score_masks(torch.stack(self._confusions), seed=seed, label_names=self.label_names)
-
-    def outcome(
-        self, *, seed: int, num_pictures: int, config: Mapping[str, Any], details: Mapping[str, Any] | None = None
-    ) -> Outcome:
-        """Return the outcome of a protocol; `num_pictures` is the length of the test set, unreadable ones included."""
-        scored = self.scored(seed=seed)
+        empty = torch.zeros(0, len(self.label_names), len(self.label_names), dtype=torch.int64)
+        confusions = torch.stack(self._confusions) if self._confusions else empty
+        scored = score_masks(confusions, seed=seed, label_names=self.label_names)
         unreadable = num_pictures - len(self._confusions)
         return Outcome(
             primary=scored.primary,

@@ -13,8 +13,9 @@ from transformers import AutoBackbone, PreTrainedModel, UperNetConfig, UperNetFo
 from transformers.modeling_outputs import BackboneOutput
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import Encoder, vision_config
+from synclr_hf.evaluation.encoders import Encoder
 from synclr_hf.evaluation.masked_images import IGNORED
+from synclr_hf.evaluation.vision_outputs import vision_config, vision_part
 
 PROPORTIONS = (1 / 3, 1 / 2, 2 / 3, 1.0)
 """Depth of the four maps as shares of all blocks: blocks 4, 6, 8 and 12 of ViT-B (paper B.4)."""
@@ -140,8 +141,7 @@ def map_blocks(num_blocks: int) -> list[int]:
 
 def _copy_weights(encoder: Encoder, backbone: PreTrainedModel) -> None:
     """Copy an encoder's weights into its backbone class, which may hold the same modules under a prefix."""
-    model = getattr(encoder.model, "vision_model", encoder.model)
-    found = model.state_dict()
+    found = vision_part(encoder.model).state_dict()
     prefix = f"{backbone.base_model_prefix}."
     wanted, missing = {}, []
     for name, tensor in backbone.state_dict().items():
