@@ -1,0 +1,1 @@
+"""What the protocols that predict masks share."""

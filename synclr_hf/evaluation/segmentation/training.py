@@ -1,0 +1,141 @@
+"""UperNet trained by the Trainer of transformers."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, Sampler, SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from synclr_hf.data.progress import Progress
+from synclr_hf.errors import UserInputError
+
+SAVED = 20
+"""Checkpoints in a long run; the last one is kept."""
+SAVED_AFTER = 200
+"""Steps between two checkpoints at least."""
+
+
+class SegmentationTrainer(Trainer):
+    """Takes the items in order, and the parameter groups as they are given.
+
+    Args:
+        groups: for AdamW.
+        description: what the progress bar says.
+        **kwargs: of `Trainer`; the data set is drawn already, its length is steps x batch.
+    """
+
+    def __init__(self, *, groups: list[dict[str, Any]], description: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._groups = groups
+        self.remove_callback(ProgressCallback)
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Bar(description))
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
+        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make AdamW of the groups."""
+        if self.optimizer is None:
+            self.optimizer = torch.optim.AdamW(self._groups)
+        return self.optimizer
+
+
+def train(trainer: SegmentationTrainer) -> None:
+    """Train from the last whole checkpoint in the output folder, or from the start.
+
+    Raises:
+        UserInputError: the loss is not finite.
+    """
+    whole = [file.parent for file in Path(trainer.args.output_dir).glob("checkpoint-*/trainer_state.json")]
+    last = max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+    for folder in Path(trainer.args.output_dir).glob("checkpoint-*"):  # one that was being written
+        if folder not in whole:
+            shutil.rmtree(folder)
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+
+
+def training_arguments(
+    folder: Path, *, steps: int, batch_size: int, at_once: int, warm_up: int, seed: int, device: torch.device
+) -> TrainingArguments:
+    """Return the settings of a run: linear decay to zero, bf16 on CUDA, no clipping (as mmsegmentation's recipes).
+
+    Args:
+        folder: of the checkpoints.
+        steps: of the optimizer.
+        batch_size: crops a step.
+        at_once: crops a forward pass, a divisor of `batch_size`.
+        warm_up: steps in which the learning rates rise from zero.
+        seed: of stochastic depth.
+        device: where the encoder is.
+    """
+    on_cuda = device.type == "cuda"
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=batch_size // at_once,
+        lr_scheduler_type="linear",
+        warmup_steps=warm_up,
+        max_grad_norm=0.0,
+        save_strategy="steps",
+        save_steps=max(steps // SAVED, SAVED_AFTER),
+        save_total_limit=1,
+        logging_steps=max(min(steps // 100, 50), 1),
+        bf16=on_cuda,
+        use_cpu=device.type == "cpu",
+        dataloader_num_workers=8 if on_cuda else 0,
+        dataloader_pin_memory=on_cuda,
+        remove_unused_columns=False,
+        report_to=[],
+        disable_tqdm=True,
+        seed=seed % 2**32,
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs of one process would change the batch
+    return arguments
+
+
+class _Bar(TrainerCallback):
+    """Shows steps and loss, and stops where the loss is not finite."""
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+        self.progress: Progress | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        """Open the bar."""
+        self.progress = Progress(self.description, total=state.max_steps, unit="step", initial=state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        """Move the bar."""
+        self.progress.update()
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        """Close the bar."""
+        self.progress.close()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show the loss."""
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        self.progress.note(f"loss {loss:.3f}")
+        if not math.isfinite(loss):
+            self.progress.close()
+            raise UserInputError(
+                f"the loss of UperNet is {loss} at step {state.global_step}; allowed: finite numbers; type a smaller "
+                "upernet.learning_rate"
+            )
