@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +18,7 @@ from transformers import PreTrainedModel
 from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD, Picture
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.pictures import picture_array
-
-_NORMED_IN_POOLER = ("clip", "siglip")
-"""Beginnings of the model types whose last norm sits in the pooler; elsewhere the pooler adds a layer or nothing."""
+from synclr_hf.evaluation.vision_outputs import layer_outputs, patch_size, vision_config, without_patches
 
 Pooling = Literal["cls", "mean_patch", "cls_mean_patch"]
 PIXELS = "pixels"
@@ -114,20 +111,71 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
 def picture_tokens(model: PreTrainedModel, pixel_values: Tensor) -> Tensor:
     """Return one vector a picture, (B, D) float32 on the CPU.
 
-    The class token of the last layer behind the last norm; the average over the map of a convolutional network.
+    The class token of the last layer behind the last norm; where there is none, what the model describes a picture by:
+    the pooler's vector of SigLIP, the average over the map of a convolutional network.
 
     Args:
         model: in evaluation mode; runs where it is.
         pixel_values: (B, 3, H, W) float32, normalised.
     """
-    output = _forward(model, pixel_values)
-    if vision_config(model).model_type.startswith(_NORMED_IN_POOLER):
-        feature = output.pooler_output
-    elif output.last_hidden_state.dim() == 4:  # (B, D, h, w)
-        feature = output.last_hidden_state.mean(dim=(2, 3))
-    else:
-        feature = output.last_hidden_state[:, 0]
-    return feature.float().cpu()
+    return layer_outputs(model, pixel_values)[-1].picture.float().cpu()
+
+
+def pooled_features(encoder: Encoder, pixel_values: Tensor) -> Tensor:
+    """Return the features of prepared pictures as the encoder's settings say, (B, D) float32 on the CPU.
+
+    Args:
+        encoder: a model, not raw pixels; see `Encoder.pooling` for what D is made of.
+        pixel_values: (B, 3, H, W) float32, normalised by `encoder.image_mean` and `encoder.image_std`.
+
+    Raises:
+        UserInputError: the model has no patch tokens to average, or not so many layers.
+    """
+    with evaluating(_model(encoder)):
+        return device_features(encoder, pixel_values).float().cpu()
+
+
+def device_features(encoder: Encoder, pixel_values: Tensor) -> Tensor:
+    """Return what `pooled_features` does, on the model's device and in its dtype, inside `evaluating`."""
+    rows = []
+    for output in layer_outputs(_model(encoder), pixel_values, encoder.num_layers):
+        if encoder.pooling != "mean_patch":
+            rows.append(output.picture)
+        if encoder.pooling != "cls":
+            if output.patches is None:
+                raise without_patches(encoder.name, encoder.model)
+            rows.append(output.patches.mean(dim=(1, 2)))
+    return torch.cat(rows, dim=1)
+
+
+def patch_maps(encoder: Encoder, pixel_values: Tensor, *, num_layers: int = 1) -> Tensor:
+    """Return the patch tokens of the last layers as maps, (B, h, w, D * num_layers) float32 on the CPU.
+
+    Behind the last norm, in reading order, without class token and registers; deeper layers come later.
+
+    Args:
+        encoder: a model with patch tokens.
+        pixel_values: (B, 3, H, W) float32, normalised; H and W are multiples of `patch_size(encoder.model)` and need
+            not be equal.
+        num_layers: the last so many layers, their features in a row.
+
+    Raises:
+        UserInputError: there are no patch tokens, not so many layers, or the size does not fit.
+    """
+    side = patch_size(encoder.model) if _has_patches(encoder) else 0
+    if not side:
+        raise without_patches(encoder.name, encoder.model)
+    height, width = pixel_values.shape[-2:]
+    if height % side or width % side:
+        raise UserInputError(
+            f"'{encoder.name}' has patches of {side} pixels, pictures of {height} x {width} do not divide into them; "
+            f"type a size that is a multiple of {side}, e.g. {max(1, round(height / side)) * side}"
+        )
+    with evaluating(encoder.model):
+        outputs = layer_outputs(encoder.model, pixel_values, num_layers)
+        if outputs[-1].patches is None:
+            raise without_patches(encoder.name, encoder.model)
+        return torch.cat([output.patches for output in outputs], dim=-1).float().cpu()
 
 
 def patch_features(
@@ -141,20 +189,29 @@ def patch_features(
     """Return the patch tokens of the last layer as maps, (N, h, w, D) float32 on the CPU.
 
     Args:
-        model: a vision transformer with patches in the order of reading behind its special tokens.
+        model: a vision transformer; see `patch_maps`.
         pictures: a few pictures; all go through the model together.
         image_size: side of the prepared pictures in pixels; default: the model's own. Larger gives finer maps.
         image_mean: mean of the three channels on the scale 0..1.
         image_std: standard deviation of the three channels on the scale 0..1.
     """
-    image_size = image_size or own_image_size(model)
-    pixels = np.stack([picture_array(picture, image_size) for picture in pictures])
-    with evaluating(model):
-        output = _forward(model, normalised(pixels, image_mean, image_std))
-    patch_size = vision_config(model).patch_size
-    side = image_size // (patch_size if isinstance(patch_size, int) else patch_size[0])
-    patches = output.last_hidden_state[:, -side * side :]  # special tokens come first
-    return patches.reshape(len(pictures), side, side, -1).float().cpu()
+    encoder = plain_encoder(model, image_size=image_size)
+    pixels = np.stack([picture_array(picture, encoder.image_size) for picture in pictures])
+    return patch_maps(encoder, normalised(pixels, image_mean, image_std))
+
+
+def plain_encoder(
+    model: PreTrainedModel, *, name: str = "encoder", image_size: int | None = None, batch_size: int = 64
+) -> Encoder:
+    """Return a model of ours as an encoder: its class token, ImageNet's normalisation, its own size.
+
+    Args:
+        model: any transformers vision model, on its device and in its dtype.
+        name: what it is called in errors.
+        image_size: side in pixels of the pictures that it sees; default: `own_image_size`.
+        batch_size: pictures a forward pass.
+    """
+    return Encoder(name, model, image_size or own_image_size(model), batch_size=batch_size)
 
 
 def normalised(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -169,14 +226,14 @@ def own_image_size(model: PreTrainedModel) -> int:
     return size if isinstance(size, int) else size[0]
 
 
-def vision_config(model: PreTrainedModel) -> Any:
-    """Return the part of a model's configuration that is about pictures."""
-    return getattr(model.config, "vision_config", model.config)
+def _model(encoder: Encoder) -> PreTrainedModel:
+    if encoder.model is None:
+        raise UserInputError(f"'{encoder.name}' stands for raw pixels, which have no model; type --model FOLDER_OR_ID")
+    return encoder.model
 
 
-def _forward(model: PreTrainedModel, pixel_values: Tensor) -> Any:
-    """Run the picture side of a model, positions interpolated where it can do that."""
-    model = getattr(model, "vision_model", model) if hasattr(model.config, "vision_config") else model
-    takes_any_size = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
-    options = {"interpolate_pos_encoding": True} if takes_any_size else {}
-    return model(pixel_values=pixel_values.to(model.device, model.dtype), **options)
+def _has_patches(encoder: Encoder) -> bool:
+    try:
+        return encoder.model is not None and patch_size(encoder.model) > 0
+    except UserInputError:
+        return False
