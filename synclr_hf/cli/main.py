@@ -28,6 +28,7 @@ COMMANDS = {
     "publish": "put a run on the Hub: encoder, pre-training model, data sets, cards",
     "ablate": "train the rows of the paper's tables 4 and 5 and compare them",
     "evaluate": "compare encoders on a labelled set of pictures by kNN and a linear probe",
+    "visualize": "see what an encoder sees: PCA maps, attention, nearest neighbours, a map of the pictures",
 }
 
 EXIT_USER_ERROR = 2
