@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from synclr_hf.data.plots import plot_figure, plot_label
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-THUMBNAIL = 56
+THUMBNAIL = 46
 """Side of a picture on the map in pixels."""
 MOST_CLASSES = 10
 """Classes with a colour of their own; those with fewer pictures are grey."""
@@ -33,7 +33,10 @@ _COLOURS = (
     "#1f3b73",
 )
 _OTHER = "#c3cacd"
-_HEIGHT = 6.2
+_WIDTH, _LEAST_HEIGHT, _MOST_HEIGHT = 8.0, 4.5, 8.5
+"""Of a plane in inches."""
+_LEFT, _BOTTOM, _TOP = 0.9, 0.6, 0.4
+"""Room for words around the axes in inches."""
 
 
 def thumbnail_map(file: Path, points: np.ndarray, pictures: Sequence[Image.Image], explained: Sequence[float]) -> int:
@@ -50,13 +53,14 @@ def thumbnail_map(file: Path, points: np.ndarray, pictures: Sequence[Image.Image
     """
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-    with plot_figure(_HEIGHT) as figure:
-        axes = _plane(figure, points, explained, right=0.985, margin=THUMBNAIL / 2 + 6)
+    with plot_figure(_LEAST_HEIGHT) as figure:
+        axes = _plane(figure, points, explained, right=0.1, margin=THUMBNAIL / 2 + 6)
         axes.plot(*points.T, ".", color=_OTHER, markersize=3, zorder=1)
-        drawn = apart(axes.transData.transform(points), THUMBNAIL + 2)
+        drawn = apart(axes.transData.transform(points), THUMBNAIL + 4)
         zoom = 72 / figure.dpi  # a pixel of the picture is a pixel of the file
         for place in drawn:
-            box = OffsetImage(np.asarray(pictures[place]), zoom=zoom, interpolation="nearest")
+            framed = ImageOps.expand(pictures[place], 1, _OTHER)
+            box = OffsetImage(np.asarray(framed), zoom=zoom, interpolation="nearest")
             axes.add_artist(AnnotationBbox(box, points[place], frameon=False, pad=0, zorder=2))
         axes.set_title(
             f"{len(drawn):,} of {len(points):,} pictures; those that would lie on another are dots",
@@ -80,13 +84,9 @@ def class_map(file: Path, points: np.ndarray, classes: Sequence[str], explained:
     counts = Counter(classes)
     named = sorted(counts, key=lambda name: (-counts[name], name))[:MOST_CLASSES]
     chosen = np.asarray([name in named for name in classes])
-    with plot_figure(_HEIGHT) as figure:
-        axes = _plane(figure, points, explained, right=0.77, margin=12)
-        if not chosen.all():
-            others = len(counts) - len(named)
-            label = f"{others} other classes" if others > 1 else "1 other class"
-            axes.plot(*points[~chosen].T, "o", color=_OTHER, markersize=3.5, markeredgewidth=0, label=label, zorder=1)
-        for number, name in enumerate(sorted(named)):
+    with plot_figure(_LEAST_HEIGHT) as figure:
+        axes = _plane(figure, points, explained, right=1.9, margin=12)
+        for number, name in enumerate(sorted(named, key=str.lower)):
             rows = np.asarray([one == name for one in classes])
             marker = "os^Dv"[number % 5]
             axes.plot(
@@ -99,6 +99,10 @@ def class_map(file: Path, points: np.ndarray, classes: Sequence[str], explained:
                 label=plot_label(name),
                 zorder=2,
             )
+        if not chosen.all():
+            others = len(counts) - len(named)
+            label = f"{others} other classes" if others > 1 else "1 other class"
+            axes.plot(*points[~chosen].T, "o", color=_OTHER, markersize=3.5, markeredgewidth=0, label=label, zorder=1)
         legend = axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0, fontsize=9)
         for text in legend.get_texts():
             text.set_parse_math(False)
@@ -121,16 +125,19 @@ def _plane(figure: Figure, points: np.ndarray, explained: Sequence[float], *, ri
         figure: an empty one.
         points: (N, 2) what must fit.
         explained: share of the variance along each axis.
-        right: where the axes end, as a share of the width.
+        right: room at the right of the axes in inches.
         margin: room left around the points in pixels.
     """
-    figure.set_layout_engine("none")
-    axes = figure.add_axes((0.075, 0.085, right - 0.075, 0.86))
-    box = axes.get_window_extent()
     low, high = points.min(axis=0), points.max(axis=0)
-    pixels = np.asarray([box.width, box.height]) - 2 * margin
-    scale = max((high - low) / pixels) or 1.0  # units a pixel
-    half = np.asarray([box.width, box.height]) * scale / 2
+    spread = np.maximum(high - low, 1e-9)
+    inches = _WIDTH - _LEFT - right
+    height = float(np.clip(inches * spread[1] / spread[0] + _BOTTOM + _TOP, _LEAST_HEIGHT, _MOST_HEIGHT))
+    figure.set_layout_engine("none")
+    figure.set_size_inches(_WIDTH, height)
+    box = np.asarray([inches, height - _BOTTOM - _TOP])
+    axes = figure.add_axes((_LEFT / _WIDTH, _BOTTOM / height, box[0] / _WIDTH, box[1] / height))
+    pixels = box * figure.dpi
+    half = pixels * max(spread / (pixels - 2 * margin)) / 2  # units of the points
     middle = (low + high) / 2
     axes.set_xlim(middle[0] - half[0], middle[0] + half[0])
     axes.set_ylim(middle[1] - half[1], middle[1] + half[1])

@@ -47,10 +47,10 @@ def pca_sheet(
         colours, is_thing = basis.colours(patches), torch.ones(patches.shape[:2], dtype=torch.bool)
         if basis.foreground is not None:
             is_thing = basis.foreground.is_foreground(patches)
-            colours = colours * is_thing[..., None]
         drawn = enlarged(colours.numpy(), size, smooth=smooth)
         mask = Image.fromarray(is_thing.numpy().astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)
         laid = Image.composite(overlay(image, drawn), image.convert("L").convert("RGB"), mask)
+        drawn = Image.composite(drawn, Image.new("RGB", size), mask)
         rows.append([Cell(image, ((text, INK),) if text else ()), Cell(drawn), Cell(laid)])
     shares = ", ".join(f"{share:.0%}" for share in basis.components.explained)
     what = "the foreground patches" if basis.foreground is not None else "all patches"

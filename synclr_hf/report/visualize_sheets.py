@@ -45,7 +45,7 @@ def sheet(
             their column.
         headings: one a column; cut where they are too long.
         note: what a reader must know, below everything; broken into lines.
-        blocks: rows that stand beside each other, to keep a sheet of many narrow rows from growing tall.
+        blocks: stacks of rows beside each other, to keep a sheet of many narrow rows from growing tall.
         wide_first: leave a wider gap behind the first column, which the others are compared with.
 
     Returns:
@@ -58,26 +58,24 @@ def sheet(
     block = int(lefts[-1]) - gaps[-1]
     blocks = min(blocks, len(rows))
     width = 2 * GAP + blocks * block + (blocks - 1) * _BLOCK_GAP
-    bands = [rows[start : start + blocks] for start in range(0, len(rows), blocks)]
-    heights = [max(_height(cell) for row in band for cell in row) for band in bands]
     notes = _broken(note, width - 2 * GAP)
-    drawn = Image.new(
-        "RGB", (width, 2 * GAP + _LINE + sum(heights) + GAP * len(heights) + _LINE * len(notes)), "white"
-    )
+    bottoms = [GAP + _LINE + GAP // 2] * blocks
+    places = []
+    for row in rows:  # each below the block that is the shortest so far
+        place = bottoms.index(min(bottoms))
+        places.append((GAP + place * (block + _BLOCK_GAP), bottoms[place]))
+        bottoms[place] += max(_height(cell) for cell in row) + GAP
+    drawn = Image.new("RGB", (width, max(bottoms) + GAP + _LINE * len(notes)), "white")
     draw = ImageDraw.Draw(drawn)
     for place in range(blocks):
         for column, heading in enumerate(headings):
             left = GAP + place * (block + _BLOCK_GAP) + int(lefts[column])
             draw.text((left, GAP), cut(heading, widths[column]), fill=SOFT, font=font())
-    top = GAP + _LINE + GAP // 2
-    for band, height in zip(bands, heights, strict=True):
-        for place, row in enumerate(band):
-            for column, cell in enumerate(row):
-                left = GAP + place * (block + _BLOCK_GAP) + int(lefts[column])
-                _draw_cell(drawn, draw, cell, left, top, widths[column])
-        top += height + GAP
+    for row, (left, top) in zip(rows, places, strict=True):
+        for column, cell in enumerate(row):
+            _draw_cell(drawn, draw, cell, left + int(lefts[column]), top, widths[column])
     for number, line in enumerate(notes):
-        draw.text((GAP, top + number * _LINE), line, fill=SOFT, font=font())
+        draw.text((GAP, max(bottoms) + number * _LINE), line, fill=SOFT, font=font())
     return drawn
 
 
@@ -117,7 +115,7 @@ def overlay(image: Image.Image, colours: Image.Image, share: float = 0.6) -> Ima
 
 
 def _height(cell: Cell) -> int:
-    return cell.image.height + _LINE * len(cell.lines)
+    return cell.image.height + _LINE * len(cell.lines) + (GAP // 2 if cell.lines else 0)
 
 
 def _draw_cell(drawn: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, left: int, top: int, width: int) -> None:
