@@ -125,8 +125,6 @@ def visualize(config: VisualizeConfig) -> Iterator[str]:
     hindered = {kind: error for kind in kinds if (error := _hindrance(kind, work)) is not None}
     if hindered and config.kinds is not None:
         raise next(iter(hindered.values()))
-    if unreadable:
-        yield f"note: {unreadable} pictures that cannot be read were passed over"
     for kind in kinds:
         if kind in hindered:
             yield f"note: no {kind}: {hindered[kind]}"
@@ -134,8 +132,11 @@ def visualize(config: VisualizeConfig) -> Iterator[str]:
             yield from _draw_pca(work, basis)
         else:
             yield from _DRAWN[kind](work)
-    if work.table is not None and work.table.unreadable > unreadable:
-        yield f"note: {work.table.unreadable} of {len(work.pictures)} pictures cannot be read and are left out"
+    tried = len(work.shown) + unreadable
+    if work.table is not None:
+        unreadable, tried = work.table.unreadable, len(work.pictures)
+    if unreadable:
+        yield f"note: {unreadable:,} of {tried:,} pictures cannot be read and are left out"
 
 
 def _kinds(config: VisualizeConfig) -> list[str]:

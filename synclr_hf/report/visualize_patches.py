@@ -55,8 +55,9 @@ def pca_sheet(
     shares = ", ".join(f"{share:.0%}" for share in basis.components.explained)
     what = "the foreground patches" if basis.foreground is not None else "all patches"
     note = (
-        f"Red, green, blue: the first three principal components of {what} of all pictures ({shares} of the variance)."
+        f"Red, green, blue: the first three principal components of {what} of all pictures ({shares} of the variance)"
     )
+    note += "; black: background." if basis.foreground is not None else "."
     blocks = 2 if len(rows) >= _BLOCKS_FROM else 1
     return sheet(rows, ["picture", "PCA of patches", "overlay"], note=note, blocks=blocks)
 
