@@ -237,12 +237,3 @@ def _has_patches(encoder: Encoder) -> bool:
         return encoder.model is not None and patch_size(encoder.model) > 0
     except UserInputError:
         return False
-
-
-def load_encoder(name: str, *, seed: int = 0, device: str = "cpu", option: str = "--model") -> Encoder:
-    """Stand-in until the real one is merged: an encoder from a folder or the Hub, or raw pixels."""
-    from transformers import AutoModel
-
-    if name == PIXELS:
-        return Encoder(name, None, 16)
-    return plain_encoder(load_pretrained(AutoModel, name, option).to(device), name=name)
