@@ -24,7 +24,8 @@ from synclr_hf.cli.recipe import load_recipe
 from synclr_hf.cli.run import Street
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.evaluation.data import labelled_splits
-from synclr_hf.evaluation.features import extract_features
+from synclr_hf.evaluation.encoders import plain_encoder
+from synclr_hf.evaluation.features import encoder_features
 from synclr_hf.evaluation.protocols.knn import PRIMARY_K, knn
 from synclr_hf.images.stage import write_images
 from synclr_hf.training import SynCLRForPreTraining
@@ -98,8 +99,9 @@ def measure(options: argparse.Namespace, seed: int) -> dict[str, object]:
         raise SystemExit(f"only {len(test)} held-out pictures; raise SPARE")
     top1 = {}
     for name in ENCODERS:
-        tables = [extract_features(encoders[name], side, cache_dir=root / "features") for side in (gallery, test)]
-        top1[name] = 100 * knn(tables[0].cls, tables[0].labels, tables[1].cls, tables[1].labels)[PRIMARY_K]
+        encoder = plain_encoder(encoders[name])
+        tables = [encoder_features(encoder, side, cache_dir=root / "features") for side in (gallery, test)]
+        top1[name] = 100 * knn(tables[0].features, tables[0].labels, tables[1].features, tables[1].labels)[PRIMARY_K]
     drops = {drop: top1["trained"] - top1[name] for name, drop in DROPS.items()}
     sizes = {"pictures": len(test), "gallery": len(gallery)}
     return {"seed": seed, "knn_top1": top1, **drops, **sizes, "seconds": time.perf_counter() - start}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import blake2b
+from math import isqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -17,12 +18,14 @@ from transformers import PreTrainedModel
 
 from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD, Picture
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.pictures import picture_array
-from synclr_hf.evaluation.vision_outputs import layer_outputs, patch_size, vision_config, without_patches
+from synclr_hf.evaluation.pictures import PLAIN, Resizing, picture_array
+from synclr_hf.evaluation.vision_outputs import layer_outputs, patch_size, vision_config, vision_part, without_patches
 
 Pooling = Literal["cls", "mean_patch", "cls_mean_patch"]
 PIXELS = "pixels"
 """Name of the raw-pixel baseline."""
+PIXEL_SIZE = 16
+"""Side of the pictures in the raw-pixel baseline."""
 UNTRAINED = "untrained:"
 """Before a folder or Hub id: the same architecture with random weights."""
 
@@ -37,9 +40,13 @@ class Encoder:
         image_size: side in pixels of the pictures that it sees.
         image_mean: mean of the three channels on the scale 0..1.
         image_std: standard deviation of the three channels on the scale 0..1.
-        pooling: what describes a picture: the class token, the mean of the patch tokens, or both in a row.
-        num_layers: the last so many layers, their features in a row.
+        pooling: what describes a picture: the class token behind the last norm (where there is none, what the model
+            itself describes a picture by), the mean of the patch tokens behind it, or both in a row.
+        num_layers: the last so many layers, the pooled features of each in a row, deeper ones later. Inner layers go
+            through the last norm, too, as in DINOv2's linear evaluation (which adds the mean of the patches of the
+            last layer only; here every layer has its own).
         batch_size: pictures a forward pass; changes speed and memory only.
+        resizing: how pictures come to that size.
     """
 
     name: str
@@ -50,6 +57,7 @@ class Encoder:
     pooling: Pooling = "cls"
     num_layers: int = 1
     batch_size: int = 64
+    resizing: Resizing = PLAIN
 
     @cached_property
     def fingerprint(self) -> str:
@@ -57,7 +65,7 @@ class Encoder:
         digest = blake2b(digest_size=16)
         digest.update(repr((type(self.model).__name__, self.settings())).encode())
         if self.model is not None:
-            for name, tensor in sorted(self.model.state_dict().items()):
+            for name, tensor in sorted(vision_part(self.model).state_dict().items()):
                 digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
                 digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
@@ -68,6 +76,7 @@ class Encoder:
             "image_size": self.image_size,
             "image_mean": list(self.image_mean),
             "image_std": list(self.image_std),
+            "resizing": asdict(self.resizing),
             "pooling": self.pooling,
             "num_layers": self.num_layers,
             "dtype": None if self.model is None else str(self.model.dtype).removeprefix("torch."),
@@ -102,7 +111,7 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference mode: heads are trained on what comes out
             yield
     finally:
         model.train(was_training)
@@ -214,15 +223,19 @@ def plain_encoder(
     return Encoder(name, model, image_size or own_image_size(model), batch_size=batch_size)
 
 
-def normalised(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Turn (B, H, W, 3) uint8 into (B, 3, H, W) float32, (value / 255 - mean) / std."""
-    values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
-    return values.sub_(torch.tensor(mean).view(3, 1, 1)).div_(torch.tensor(std).view(3, 1, 1))
+def normalised(pixels: np.ndarray | Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> Tensor:
+    """Turn (B, H, W, 3) uint8 into (B, 3, H, W) float32, (value / 255 - mean) / std, on the device of the pixels."""
+    values = torch.as_tensor(pixels).permute(0, 3, 1, 2).float().div_(255)
+    mean, std = (torch.as_tensor(numbers, device=values.device).view(3, 1, 1) for numbers in (mean, std))
+    return values.sub_(mean).div_(std)
 
 
 def own_image_size(model: PreTrainedModel) -> int:
     """Return the side in pixels that a model was made for; 224 where its configuration does not say."""
-    size = getattr(vision_config(model), "image_size", 224)
+    config = vision_config(model)
+    if config.model_type.startswith("siglip2"):  # made for pictures of any shape with so many patches
+        return isqrt(config.num_patches) * config.patch_size
+    size = getattr(config, "image_size", 224)
     return size if isinstance(size, int) else size[0]
 
 

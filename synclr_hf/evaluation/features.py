@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD, Picture
+from synclr_hf.data.pictures import DECODING_ERRORS, Picture, open_picture
 from synclr_hf.data.progress import Progress
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import Encoder, evaluating, normalised, own_image_size, picture_tokens
+from synclr_hf.evaluation.encoders import (
+    PIXEL_SIZE,
+    PIXELS,
+    Encoder,
+    device_features,
+    evaluating,
+    normalised,
+)
+from synclr_hf.evaluation.feature_store import PICTURES_A_PIECE, FeatureStore
 from synclr_hf.evaluation.labelled_images import LabelledImages
-from synclr_hf.evaluation.pictures import picture_array, prepared_batches
+from synclr_hf.evaluation.pictures import picture_array, prepared_places
 
-PIXEL_SIZE = 16
-"""Side of the pictures in the raw-pixel baseline."""
-_CACHE_VERSION = "2"
+MOST_UNREADABLE = 0.05
+"""Share of the pictures that may be unreadable."""
+_CACHE_VERSION = "3"
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,9 @@ class FeatureTable:
     """One feature vector a picture, with what the evaluations need to know of it.
 
     Attributes:
-        features: (N, D) float32 on the CPU, what describes each picture.
-        labels: (N,) int64, indices into `label_names`.
+        features: (N, D) float32 (float16 where they are stored so) on the CPU, what describes each picture. Those of a
+            cache are a memory map: read where they are used, and never written back.
+        labels: (N,) int64, indices into `label_names`; or (N, C) float, 1 for every class that a picture shows.
         groups: (N,) int64, pictures with the same id belong together.
         rows: (N,) int64, the place of each picture in the data it came from.
         label_names: name of each class.
@@ -52,86 +58,61 @@ class FeatureTable:
         return len(self.labels)
 
 
-def extract_features(
-    model: PreTrainedModel,
+def encoder_features(
+    encoder: Encoder,
     data: LabelledImages,
     *,
-    image_size: int | None = None,
-    image_mean: Sequence[float] = IMAGENET_MEAN,
-    image_std: Sequence[float] = IMAGENET_STD,
-    batch_size: int = 256,
-    device: str | torch.device | None = None,
     cache_dir: str | Path | None = None,
     description: str = "features",
+    most_unreadable: float = MOST_UNREADABLE,
+    store_dtype: torch.dtype = torch.float32,
 ) -> FeatureTable:
-    """Describe every picture by the model's class token.
+    """Describe every picture by an encoder, or by its own pixels.
 
-    Pictures are resized on the short side (bicubic) and cropped in the centre. Unreadable ones are
-    left out and counted.
+    Pictures are read one after another; the next batches are decoded while the model works. In `cache_dir` pieces are
+    kept as they come, so that what is interrupted goes on where it was, and the table at the end.
 
     Args:
-        model: any transformers vision model whose output has `last_hidden_state`; put back into its mode afterwards.
+        encoder: the model with everything that decides its features; put back into its mode afterwards.
         data: the pictures and their classes.
-        image_size: side of the prepared pictures in pixels; default: the model's own (`config.image_size`).
-        image_mean: mean of the three channels on the scale 0..1.
-        image_std: standard deviation of the three channels on the scale 0..1.
-        batch_size: pictures a forward pass.
-        device: where to compute; the model is moved there. Default: where it is.
-        cache_dir: folder of computed tables. One is used again when the model's parameters, the pictures and these
-            settings are the same.
+        cache_dir: folder of computed tables. One is used again when the weights, the settings of the encoder, the
+            pictures and `store_dtype` are the same.
         description: what the progress bar says.
+        most_unreadable: share of the pictures that may be unreadable, in [0, 1]; they are left out and counted.
+        store_dtype: float32, or float16 for half the room (relative error 5e-4) where a table is very large.
 
     Raises:
-        UserInputError: not one picture can be read.
+        UserInputError: there is no picture, too many cannot be read, or features are NaN or infinite.
     """
-    image_size = image_size or own_image_size(model)
-    cache_file = None
+    if len(data) == 0:
+        raise UserInputError(
+            f"there are no pictures to describe ({description}); give a data set with some on each side"
+        )
+    store = None
     if cache_dir is not None:
-        settings = [image_size, list(image_mean), list(image_std)]
-        cache_file = Path(cache_dir) / f"features-{_cache_key(model, data, settings)}.safetensors"
-        if (table := _read_table(cache_file)) is not None:
-            return table
-    if device is not None:
-        model.to(device)
-    features, readable = [], []
-    batches = prepared_batches(data.pictures, size=image_size, batch_size=batch_size)
-    with evaluating(model), Progress(description, total=len(data), unit="picture") as bar:
-        for rows, pixels in batches:
-            if len(rows):
-                features.append(picture_tokens(model, normalised(pixels, image_mean, image_std)))
-            readable.append(rows)
-            bar.update(min(batch_size, len(data) - bar.count))
-    table = feature_table(data, features, readable)
-    if cache_file is not None:
-        _write_table(cache_file, table)
-    return table
-
-
-def encoder_features(
-    encoder: Encoder, data: LabelledImages, *, cache_dir: str | Path | None = None, description: str = "features"
-) -> FeatureTable:
-    """Describe every picture by an encoder, or by its own pixels."""
-    if encoder.model is None:
-        return pixel_table(data, size=encoder.image_size)
-    return extract_features(
-        encoder.model,
-        data,
-        image_size=encoder.image_size,
-        image_mean=encoder.image_mean,
-        image_std=encoder.image_std,
-        batch_size=encoder.batch_size,
-        cache_dir=cache_dir,
-        description=description,
+        store = FeatureStore(Path(cache_dir) / f"features-{_key(encoder, data, store_dtype)}.safetensors", store_dtype)
+    found = store.read() if store else None
+    if found is None:
+        found = _computed(encoder, data, store, description, most_unreadable, store_dtype)
+    rows, features = found
+    kept = rows.numpy()
+    missing = np.setdiff1d(np.arange(len(data)), kept, assume_unique=True)
+    _check_readable(data, missing.tolist(), most_unreadable)
+    return FeatureTable(
+        features=features,
+        labels=torch.from_numpy(data.labels[kept]),
+        groups=torch.from_numpy(data.groups[kept]),
+        rows=rows,
+        label_names=data.label_names,
+        unreadable=len(missing),
     )
 
 
-def pixel_table(data: LabelledImages, *, size: int = PIXEL_SIZE) -> FeatureTable:
+def pixel_table(
+    data: LabelledImages, *, size: int = PIXEL_SIZE, most_unreadable: float = MOST_UNREADABLE
+) -> FeatureTable:
     """Return the raw-pixel baseline of `pixel_features` for labelled pictures, unreadable ones left out."""
-    features, readable = [], []
-    for rows, pixels in prepared_batches(data.pictures, size=size, batch_size=256):
-        features.append(torch.from_numpy(standardised_pixels(pixels)))
-        readable.append(rows)
-    return feature_table(data, features, readable)
+    return encoder_features(Encoder(PIXELS, None, size), data, most_unreadable=most_unreadable)
 
 
 def pixel_features(pictures: Sequence[Picture], size: int = PIXEL_SIZE) -> np.ndarray:
@@ -156,53 +137,155 @@ def standardised_pixels(pixels: np.ndarray) -> np.ndarray:
     return centred / np.maximum(centred.std(axis=1, keepdims=True), 1e-6)
 
 
-def feature_table(data: LabelledImages, features: Sequence[Tensor], rows: Sequence[np.ndarray]) -> FeatureTable:
-    """Put batches of features, (B, D) each, beside the labels of the `rows` that they describe."""
-    kept = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
-    if len(kept) == 0:
-        raise UserInputError(
-            f"none of the {len(data)} pictures can be read; needed: JPEG, PNG or another format that Pillow opens"
-        )
-    return FeatureTable(
-        features=torch.cat(list(features)),
-        labels=torch.from_numpy(data.labels[kept]),
-        groups=torch.from_numpy(data.groups[kept]),
-        rows=torch.from_numpy(kept),
-        label_names=data.label_names,
-        unreadable=len(data) - len(kept),
+def _computed(
+    encoder: Encoder,
+    data: LabelledImages,
+    store: FeatureStore | None,
+    description: str,
+    most_unreadable: float,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """Describe the pictures that no piece on disk holds; return rows (N,) and features (N, D) of all."""
+    starts = range(0, len(data), PICTURES_A_PIECE)
+    pieces = [range(start, min(start + PICTURES_A_PIECE, len(data))) for start in starts]
+    missing = {number: piece for number, piece in enumerate(pieces) if store is None or not store.has_piece(number)}
+    in_memory = _MemoryTable(len(data), dtype)
+    unreadable: list[int] = []
+
+    def keep(number: int, rows: np.ndarray, features: Tensor) -> None:
+        unreadable.extend(np.setdiff1d(np.asarray(pieces[number]), rows, assume_unique=True).tolist())
+        _check_readable(data, unreadable, most_unreadable)
+        _check_finite(encoder, features, description, dtype)
+        if store is None:
+            in_memory.add(rows, features)
+        else:
+            store.write_piece(number, rows, features)
+
+    before = len(data) - sum(map(len, missing.values()))
+    with Progress(description, total=len(data), unit="picture", initial=before) as bar:
+        _describe(encoder, data, missing, keep, bar)
+    return in_memory.table() if store is None else store.finish(len(pieces))
+
+
+def _describe(
+    encoder: Encoder,
+    data: LabelledImages,
+    pieces: Mapping[int, range],
+    keep: Callable[[int, np.ndarray, Tensor], None],
+    bar: Progress,
+) -> None:
+    """Describe the pictures of some pieces and hand each piece to `keep`: number, rows (n,), features (n, D) float32.
+
+    Decoding runs beside the model on other threads. On CUDA nothing waits for the device before a piece is complete.
+    """
+    size = encoder.batch_size
+    batches = [
+        (number, range(start, min(start + size, piece.stop)))
+        for number, piece in pieces.items()
+        for start in range(piece.start, piece.stop, size)
+    ]
+    device = torch.device("cpu") if encoder.model is None else encoder.model.device
+    mean, std = (torch.tensor(values, device=device) for values in (encoder.image_mean, encoder.image_std))
+    prepared = prepared_places(
+        data.pictures,
+        [places for _, places in batches],
+        size=encoder.image_size,
+        resizing=encoder.resizing,
+        is_pinned=device.type == "cuda",
+    )
+    rows: list[np.ndarray] = []
+    features: list[Tensor] = []
+    with contextlib.closing(prepared), contextlib.ExitStack() as mode:
+        if encoder.model is not None:
+            mode.enter_context(evaluating(encoder.model))
+        for (number, places), (readable, pixels) in zip(batches, prepared, strict=True):
+            rows.append(readable)
+            if len(readable) and encoder.model is None:
+                features.append(torch.from_numpy(standardised_pixels(pixels.numpy())))
+            elif len(readable):
+                values = normalised(pixels.to(device, non_blocking=True), mean, std)
+                features.append(device_features(encoder, values).float())
+            bar.update(len(places))
+            if places.stop == pieces[number].stop:
+                whole = torch.cat(features).cpu() if features else torch.zeros(0, 0)
+                keep(number, np.concatenate(rows), whole)
+                rows, features = [], []
+
+
+class _MemoryTable:
+    """A table that grows piece by piece in memory, without a second copy of it."""
+
+    def __init__(self, count: int, dtype: torch.dtype) -> None:
+        self._count, self._dtype = count, dtype
+        self._rows: list[np.ndarray] = []
+        self._features: Tensor | None = None
+        self._filled = 0
+
+    def add(self, rows: np.ndarray, features: Tensor) -> None:
+        """Append rows (n,) and their features (n, D)."""
+        if len(rows) == 0:
+            return
+        if self._features is None:
+            self._features = torch.empty(self._count, features.shape[1], dtype=self._dtype)
+        self._features[self._filled : self._filled + len(rows)] = features
+        self._filled += len(rows)
+        self._rows.append(rows)
+
+    def table(self) -> tuple[Tensor, Tensor]:
+        """Return rows (N,) and features (N, D)."""
+        if self._features is None:
+            return torch.zeros(0, dtype=torch.int64), torch.zeros(0, 0, dtype=self._dtype)
+        return torch.from_numpy(np.concatenate(self._rows)), self._features[: self._filled]
+
+
+def _check_finite(encoder: Encoder, features: Tensor, description: str, dtype: torch.dtype) -> None:
+    """Refuse features that are NaN or infinite, or become so in the type that they are stored in."""
+    bad = int((~torch.isfinite(features.to(dtype))).any(dim=1).sum())
+    if bad == 0:
+        return
+    weights = [] if encoder.model is None else encoder.model.parameters()
+    if not all(bool(torch.isfinite(weight).all()) for weight in weights):
+        cause = "its weights hold NaN or infinite numbers: the training diverged or the file is damaged; give another"
+    elif torch.isfinite(features).all():
+        cause = "they do not fit into float16; keep them in float32"
+    elif encoder.model is not None and encoder.model.dtype != torch.float32:
+        name = str(encoder.model.dtype).removeprefix("torch.")
+        cause = f"numbers overflow in {name}; type --dtype float32"
+    else:
+        cause = "numbers overflow inside the model; check its weights and its image processor (mean and deviation)"
+    raise UserInputError(
+        f"'{encoder.name}' gives NaN or infinite features for {bad} of {len(features)} pictures ({description}): "
+        f"{cause}"
     )
 
 
-def _cache_key(model: PreTrainedModel, data: LabelledImages, settings: list[object]) -> str:
+def _check_readable(data: LabelledImages, unreadable: Sequence[int], most: float) -> None:
+    """Refuse data of which too many pictures cannot be read."""
+    if len(unreadable) == len(data):
+        raise UserInputError(
+            f"none of the {len(data)} pictures can be read; needed: JPEG, PNG or another format that Pillow opens"
+        )
+    if len(unreadable) > most * len(data):
+        first = int(unreadable[0])
+        raise UserInputError(
+            f"{len(unreadable)} of the {len(data)} pictures cannot be read, {most:.0%} are allowed; the first is row "
+            f"{first} ({_trouble(data.pictures[first])}); needed: JPEG, PNG or another format that Pillow opens; "
+            "mend or remove them"
+        )
+
+
+def _trouble(picture: Picture) -> str:
+    """Return the name of a picture, where it has one, and why it cannot be read."""
+    path = picture.get("path") if isinstance(picture, dict) else picture
+    name = f"'{path}': " if isinstance(path, str | PathLike) else ""
+    try:
+        open_picture(picture)
+    except DECODING_ERRORS as error:
+        return f"{name}{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+    return f"{name}it cannot be resized"
+
+
+def _key(encoder: Encoder, data: LabelledImages, dtype: torch.dtype) -> str:
     """Hash everything that a table depends on."""
-    digest = blake2b(digest_size=16)
-    facts = [_CACHE_VERSION, type(model).__name__, data.fingerprint, data.label_names, len(data), settings]
-    digest.update(json.dumps(facts).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _read_table(file: Path) -> FeatureTable | None:
-    """Read a table from disk; `None` if there is none or it is damaged."""
-    try:
-        with safe_open(file, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in ("features", "labels", "groups", "rows")}
-            facts = json.loads(stored.metadata()["facts"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        return None
-    return FeatureTable(**tensors, label_names=tuple(facts["label_names"]), unreadable=facts["unreadable"])
-
-
-def _write_table(file: Path, table: FeatureTable) -> None:
-    """Write a table so that it is there whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    facts = json.dumps({"label_names": table.label_names, "unreadable": table.unreadable})
-    tensors = {"features": table.features, "labels": table.labels, "groups": table.groups, "rows": table.rows}
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, {"facts": facts})
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    facts = [_CACHE_VERSION, encoder.fingerprint, data.fingerprint, len(data), PICTURES_A_PIECE, str(dtype)]
+    return blake2b(repr(facts).encode(), digest_size=16).hexdigest()

@@ -14,8 +14,8 @@ from synclr_hf.data.back_ends import device_and_dtype
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import own_image_size
-from synclr_hf.evaluation.features import PIXEL_SIZE, FeatureTable, extract_features, pixel_table
+from synclr_hf.evaluation.encoders import own_image_size, plain_encoder
+from synclr_hf.evaluation.features import PIXEL_SIZE, FeatureTable, encoder_features, pixel_table
 from synclr_hf.evaluation.intervals import bootstrap_interval
 from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.protocols.knn import NEIGHBOUR_COUNTS, PRIMARY_K, TEMPERATURE, knn_predictions
@@ -117,15 +117,9 @@ def _table(
     """Extract features with an encoder, or raw pixels without one."""
     if encoder is None:
         return pixel_table(data, size=config.pixel_size)
-    return extract_features(
-        encoder,
-        data,
-        image_size=config.image_size,
-        batch_size=config.batch_size,
-        device=config.device or device_and_dtype()[0],
-        cache_dir=config.cache_dir,
-        description=description,
-    )
+    encoder.to(config.device or device_and_dtype()[0])
+    plain = plain_encoder(encoder, image_size=config.image_size, batch_size=config.batch_size)
+    return encoder_features(plain, data, cache_dir=config.cache_dir, description=description)
 
 
 def encoder_accuracies(

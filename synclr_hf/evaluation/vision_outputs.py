@@ -187,6 +187,6 @@ def _forward(part: PreTrainedModel, pixel_values: Tensor, grid: tuple[int, int] 
         height, width = pixel_values.shape[-2:]
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserInputError(
-            f"{_named(part)} does not take pictures of {height} x {width} pixels ({reason}); allowed: the size that it "
-            f"was made for, or multiples of its patches where positions are interpolated"
+            f"{_named(part)} does not take pictures of {height} x {width} pixels ({reason}); allowed: the size "
+            "that it was made for, or multiples of its patches where positions are interpolated"
         ) from error

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from synclr_hf.data.pictures import DECODING_ERRORS, open_picture
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import write_text
-from synclr_hf.evaluation.encoders import own_image_size, patch_features
-from synclr_hf.evaluation.features import extract_features
+from synclr_hf.evaluation.encoders import own_image_size, patch_features, plain_encoder
+from synclr_hf.evaluation.features import encoder_features
 from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.pca import fit_pca_basis
 from synclr_hf.evaluation.protocols.retrieval import nearest_neighbours
@@ -140,8 +140,16 @@ def choose_neighbours(
     cache_dir: str | Path | None = None,
 ) -> list[NeighbourRow]:
     """Draw held-out pictures at random, one a class while there are classes, and find their neighbours."""
-    gallery = extract_features(encoder, train, cache_dir=cache_dir, description="features for neighbours (train)")
-    queries = extract_features(encoder, test, cache_dir=cache_dir, description="features for neighbours (test)")
+    gallery, queries = (
+        encoder_features(
+            plain_encoder(encoder),
+            data,
+            cache_dir=cache_dir,
+            description=f"features for neighbours ({side})",
+            most_unreadable=1.0,  # a report shows what there is
+        )
+        for data, side in ((train, "train"), (test, "test"))
+    )
     chosen = in_turns(queries.labels.tolist(), seed_for(seed, "report", "queries"))[:NUM_QUERIES]
     rows, similarities = nearest_neighbours(queries.features[chosen], gallery.features, count=NUM_NEIGHBOURS)
     found = []

@@ -17,7 +17,8 @@ from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError, unknown_name
 from synclr_hf.evaluation.attention import attention_maps, has_class_token, without_class_token
-from synclr_hf.evaluation.encoders import Encoder, load_encoder, normalised, patch_maps
+from synclr_hf.evaluation.encoder_loading import load_encoder
+from synclr_hf.evaluation.encoders import Encoder, normalised, patch_maps
 from synclr_hf.evaluation.features import FeatureTable, encoder_features
 from synclr_hf.evaluation.neighbours import neighbours_within
 from synclr_hf.evaluation.pca import PcaBasis, fit_pca_basis
@@ -102,7 +103,9 @@ class _Work:
     def features(self) -> FeatureTable:
         """Return a vector for each picture that can be read, computed once."""
         if self.table is None:
-            self.table = encoder_features(self.encoder, self.pictures.data, description="picture features")
+            self.table = encoder_features(
+                self.encoder, self.pictures.data, description="picture features", most_unreadable=1.0
+            )
         return self.table
 
 
@@ -116,8 +119,7 @@ def visualize(config: VisualizeConfig) -> Iterator[str]:
     kinds = _kinds(config)
     basis = _basis(config)
     found = shown_pictures(config.images, split=config.split)
-    device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = load_encoder(config.model, seed=config.seed, device=device)
+    encoder = load_encoder(config.model, seed=config.seed, device=config.device, dtype=torch.float32)
     chosen = in_turns(found.data.labels.tolist(), seed_for(config.seed, "visualize"))[: config.pool]
     work = _Work(config, encoder, found.rows(chosen))
     work.folder.mkdir(parents=True, exist_ok=True)
@@ -322,5 +324,5 @@ def _text(work: _Work, row: int) -> str:
 
 
 def _thumbnail(work: _Work, row: int, lines: tuple[tuple[str, str], ...]) -> Cell:
-    """Return a picture cropped as the encoder sees it, with words below."""
+    """Return the middle of a picture, with words below."""
     return Cell(resize_and_crop(_opened(work, row), _NEIGHBOUR_SIDE), lines)

@@ -8,7 +8,8 @@ import torch
 from tiny_pretraining import arguments, assert_equal_tensors, assert_equal_weights, build_model, probe_pictures
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.features import extract_features
+from synclr_hf.evaluation.encoders import plain_encoder
+from synclr_hf.evaluation.features import encoder_features
 from synclr_hf.evaluation.protocols.knn import knn
 from synclr_hf.training import KNNProbe, SynCLRTrainer
 from synclr_hf.training.probe import ProbeConfig, build_probe, knn_top1
@@ -37,7 +38,8 @@ def test_the_accuracies_are_those_of_the_evaluation(probe):
     encoders = {"teacher": model.synclr, "student": model.student}
     found = knn_top1(encoders, probe)
     for name, encoder in encoders.items():
-        train, test = (extract_features(encoder, side) for side in (probe.train, probe.test))
+        plain = plain_encoder(encoder)
+        train, test = (encoder_features(plain, side, most_unreadable=1) for side in (probe.train, probe.test))
         assert found[name] == knn(train.features, train.labels, test.features, test.labels)[10], name
     assert len(train) + len(test) < len(probe.train) + len(probe.test)  # some could not be read
 
