@@ -29,12 +29,12 @@ def bar_plot(bars: Sequence[tuple[str, float]], *, axis: str, number: str = "{:,
         number: how a length is written.
     """
     height = 0.75 + 0.3 * max(len(bars), 2)
-    with _figure(height) as figure:
+    with plot_figure(height) as figure:
         axes = figure.add_subplot()
         places = list(range(len(bars)))
         values = [value for _, value in bars]
         axes.barh(places, values, height=0.68, color=_ACCENT)
-        axes.set_yticks(places, [_label(name) for name, _ in bars], parse_math=False)
+        axes.set_yticks(places, [plot_label(name) for name, _ in bars], parse_math=False)
         axes.set_ylim(max(len(bars), 2) - 0.4, -0.6)
         axes.set_xlim(0, (max(values) or 1) * 1.13)
         for place, value in zip(places, values, strict=True):
@@ -72,7 +72,7 @@ def histogram_plot(
     for value, count in counts.items():
         bin_ = (value - low) // width
         shares[bin_] = shares.get(bin_, 0) + 100 * count / sum(counts.values())
-    with _figure(3.6) as figure:
+    with plot_figure(3.6) as figure:
         axes = figure.add_subplot()
         middles = [low + (bin_ + 0.5) * width - 0.5 for bin_ in shares]
         axes.bar(middles, list(shares.values()), width=width * 0.92, color=_ACCENT)
@@ -113,7 +113,7 @@ def interval_plot(
     """
     names = list(dict.fromkeys(name for _, marks in rows for name, *_ in marks))
     step = 0.8 / max(len(names), 1)
-    with _figure(1.1 + 0.3 * len(names) + len(rows) * max(0.34, 0.13 * len(names))) as figure:
+    with plot_figure(1.1 + 0.3 * len(names) + len(rows) * max(0.34, 0.13 * len(names))) as figure:
         axes = figure.add_subplot()
         for place, (_, marks) in enumerate(rows):
             for name, value, interval, from_elsewhere in marks:
@@ -126,7 +126,7 @@ def interval_plot(
             hollow = any(one == name and from_elsewhere for _, marks in rows for one, _, _, from_elsewhere in marks)
             colour = _SERIES[number % len(_SERIES)]
             axes.plot([], [], "o", color=colour, markerfacecolor="white" if hollow else colour, label=name)
-        axes.set_yticks(range(len(rows)), [_label(name, 2 * _LONGEST_LABEL) for name, _ in rows], parse_math=False)
+        axes.set_yticks(range(len(rows)), [plot_label(name, 2 * _LONGEST_LABEL) for name, _ in rows], parse_math=False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         for edge in range(1, len(rows)):
             axes.axhline(edge - 0.5, color=_GRID, linewidth=0.8)
@@ -140,7 +140,7 @@ def interval_plot(
 
 
 @contextmanager
-def _figure(height: float) -> Iterator[Figure]:
+def plot_figure(height: float) -> Iterator[Figure]:
     """Give an empty figure in our style, whatever the user's settings of matplotlib are."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -183,7 +183,7 @@ def _whole_ticks(axis: Axis, longest: int = 0) -> None:
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def _label(text: str, longest: int = _LONGEST_LABEL) -> str:
+def plot_label(text: str, longest: int = _LONGEST_LABEL) -> str:
     """Return a text on one line, cut where it is long, without what cannot be drawn."""
     text = "".join(character for character in " ".join(text.split()) if character.isprintable())
     text = text or "–"

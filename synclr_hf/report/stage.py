@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from synclr_hf.data.pictures import DECODING_ERRORS, open_picture
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import write_text
 from synclr_hf.evaluation.encoders import own_image_size, patch_features, plain_encoder
 from synclr_hf.evaluation.features import encoder_features
 from synclr_hf.evaluation.labelled_images import LabelledImages
-from synclr_hf.evaluation.pca import pca_maps
-from synclr_hf.evaluation.protocols.retrieval import nearest_neighbours
+from synclr_hf.evaluation.neighbours import nearest_rows
+from synclr_hf.evaluation.pca import fit_pca_basis
+from synclr_hf.evaluation.shown_pictures import in_turns
 from synclr_hf.report.content import CaptionPictures, FeatureMaps, Neighbour, NeighbourRow, ReportContent
 from synclr_hf.report.curves import curves_sheet
 from synclr_hf.report.page import render_page
@@ -120,7 +119,7 @@ def choose_captions(images: Dataset, *, seed: int, count: int = NUM_CAPTIONS) ->
     concepts = images.with_format(None)["concept"][:]
     storage = images.with_format("arrow")
     chosen: list[CaptionPictures] = []
-    for row in _in_turns(concepts, seed_for(seed, "report", "captions")):
+    for row in in_turns(concepts, seed_for(seed, "report", "captions")):
         if len(chosen) == count:
             break
         values = {name: storage[int(row)][name][0].as_py() for name in ("caption", "concept", "images")}
@@ -151,8 +150,8 @@ def choose_neighbours(
         )
         for data, side in ((train, "train"), (test, "test"))
     )
-    chosen = _in_turns(queries.labels.tolist(), seed_for(seed, "report", "queries"))[:NUM_QUERIES]
-    rows, similarities = nearest_neighbours(queries.features[chosen], gallery.features, count=NUM_NEIGHBOURS)
+    chosen = in_turns(queries.labels.tolist(), seed_for(seed, "report", "queries"))[:NUM_QUERIES]
+    similarities, rows = nearest_rows(queries.features[chosen], gallery.features, NUM_NEIGHBOURS)
     found = []
     for query, near, similarity in zip(chosen, rows.tolist(), similarities.tolist(), strict=True):
         label = int(queries.labels[query])
@@ -178,7 +177,7 @@ def choose_feature_maps(
     Pictures are shown to the encoders at twice their own size: four times the patches, positions interpolated.
     """
     pictures, labels = [], []
-    for row in _in_turns(test.labels.tolist(), seed_for(seed, "report", "maps")):
+    for row in in_turns(test.labels.tolist(), seed_for(seed, "report", "maps")):
         if len(pictures) == NUM_MAPS:
             break
         try:
@@ -190,17 +189,7 @@ def choose_feature_maps(
         return None
     maps, explained = {}, {}
     for name, encoder in encoders.items():
-        coloured = pca_maps(patch_features(encoder, pictures, 2 * own_image_size(encoder)))
-        maps[name], explained[name] = coloured.rgb.numpy(), sum(coloured.explained)
+        patches = patch_features(encoder, pictures, 2 * own_image_size(encoder))
+        basis = fit_pca_basis(patches)
+        maps[name], explained[name] = basis.colours(patches).numpy(), sum(basis.components.explained)
     return FeatureMaps(pictures, labels, maps, explained)
-
-
-def _in_turns(classes: Sequence[Any], seed: int) -> list[int]:
-    """Order rows at random so that no class comes again before every other one that is left."""
-    order = np.random.default_rng(seed).permutation(len(classes)).tolist()
-    seen: dict[Any, int] = {}
-    turn = {}
-    for row in order:
-        turn[row] = seen.get(classes[row], 0)
-        seen[classes[row]] = turn[row] + 1
-    return sorted(order, key=turn.__getitem__)

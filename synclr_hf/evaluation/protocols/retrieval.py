@@ -17,7 +17,7 @@ from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext, Outcome
 from synclr_hf.evaluation.intervals import NUM_RESAMPLES, bootstrap_interval
 from synclr_hf.evaluation.measures import recall_at, retrieval_precisions
-from synclr_hf.evaluation.neighbours import first_largest, nearest_rows, whole_similarities
+from synclr_hf.evaluation.neighbours import first_largest, whole_similarities
 
 
 @dataclass(frozen=True)
@@ -118,18 +118,3 @@ def ranked(
 def _share_a_class(label: Tensor, labels: Tensor) -> Tensor:
     """Return which rows have the class, or one of the classes, of a query, (N,) bool."""
     return labels == label if labels.dim() == 1 else (labels[:, label > 0] > 0).any(dim=1)
-
-
-def nearest_neighbours(queries: Tensor, gallery: Tensor, *, count: int = 6) -> tuple[Tensor, Tensor]:
-    """Return the most similar gallery rows of each query, best first.
-
-    Args:
-        queries: (Q, D), any scale.
-        gallery: (N, D); give one without the queries themselves.
-        count: neighbours a query; at most N are returned.
-
-    Returns:
-        Row numbers in the gallery, (Q, count) int64, and cosine similarities in [-1, 1], (Q, count) float32.
-    """
-    values, rows = nearest_rows(queries, gallery, count)
-    return rows, values
