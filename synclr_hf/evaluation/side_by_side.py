@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel
 
 from synclr_hf.data.back_ends import device_and_dtype
-from synclr_hf.data.progress import Progress
-from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import own_image_size
-from synclr_hf.evaluation.features import PIXEL_SIZE, FeatureTable, extract_features, pixel_table
-from synclr_hf.evaluation.intervals import bootstrap_interval
+from synclr_hf.evaluation.context import EvaluationContext, EvaluationData, Outcome
+from synclr_hf.evaluation.encoders import PIXEL_SIZE, PIXELS, Encoder, own_image_size, plain_encoder
 from synclr_hf.evaluation.labelled_images import LabelledImages
-from synclr_hf.evaluation.protocols.knn import NEIGHBOUR_COUNTS, PRIMARY_K, TEMPERATURE, knn_predictions
-from synclr_hf.evaluation.protocols.linear_probe import LinearProbeConfig, linear_probe
+from synclr_hf.evaluation.protocols import knn, linear_probe
 
-PIXELS = "pixels"
-"""Name of the raw-pixel baseline in every result."""
 PRIMARY_METRIC = "knn_top1"
-"""The main number of this evaluation: kNN accuracy at `PRIMARY_K` neighbours, larger is better."""
+"""The main number of this evaluation: kNN accuracy at `knn.PRIMARY_K` neighbours, larger is better."""
+
+SMALL_SET_PROBE = linear_probe.Config(
+    base_learning_rates=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), batch_size=256, validation_fraction=0.2
+)
+"""Of the linear probe: smaller batches and larger rates than the paper's, because small sets take few steps."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class EvaluationConfig:
     batch_size: int = 256
     device: str | None = None
     pixel_size: int = PIXEL_SIZE
-    neighbour_counts: tuple[int, ...] = NEIGHBOUR_COUNTS
-    temperature: float = TEMPERATURE
-    linear_probe: LinearProbeConfig = field(default_factory=LinearProbeConfig)
+    neighbour_counts: tuple[int, ...] = knn.NEIGHBOUR_COUNTS
+    temperature: float = knn.TEMPERATURE
+    linear_probe: linear_probe.Config = SMALL_SET_PROBE
     cache_dir: str | None = None
 
 
@@ -84,48 +84,33 @@ def evaluate_encoders(
     results: dict[str, Any] = {"knn_top1": {}, "linear_top1": {}, "knn_top1_by_k": {}, "linear_probe": {}}
     intervals: dict[str, dict[str, list[float]]] = {"knn_top1": {}, "linear_top1": {}}
     for encoder in (*encoders, PIXELS):
-        train_table, test_table = (
-            _table(encoders.get(encoder), data, config, f"features, {encoder}, {name} ({side})")
-            for data, side in ((train, "train"), (test, "test"))
-        )
-        with Progress(f"kNN and linear probe, {encoder}, {name}"):
-            found = _classify(train_table, test_table, seed, config)
-        correct = {k: (predicted == test_table.labels).numpy() for k, predicted in found["knn"].items()}
-        results["knn_top1_by_k"][encoder] = {str(k): float(right.mean()) for k, right in correct.items()}
-        results["linear_probe"][encoder] = found["probe_facts"]
-        main = {"knn_top1": correct[PRIMARY_K], "linear_top1": (found["linear"] == test_table.labels).numpy()}
-        for metric, right in main.items():
-            results[metric][encoder] = float(right.mean())
-            interval = bootstrap_interval(right, test_table.groups.numpy(), seed=seed_for(seed, metric))
-            intervals[metric][encoder] = list(interval)
-    counts = {"num_train": len(train_table), "num_test": len(test_table), "num_classes": len(np.unique(train.labels))}
-    unreadable = train_table.unreadable + test_table.unreadable
+        context = _context(_encoder(encoder, encoders.get(encoder), config), train, test, seed, config, name)
+        found = _outcomes(context, config)
+        for metric, outcome in found.items():
+            results[metric][encoder] = outcome.metrics["accuracy"]
+            intervals[metric][encoder] = list(outcome.intervals["accuracy"])
+        by_k = found["knn_top1"].metrics
+        results["knn_top1_by_k"][encoder] = {
+            str(k): by_k[f"accuracy_k{k}"] for k in found["knn_top1"].config["neighbour_counts"]
+        }
+        rate = found["linear_top1"].details["base_learning_rate"]
+        results["linear_probe"][encoder] = {
+            "base_learning_rate": rate,
+            "validation_top1": found["linear_top1"].details["validation_scores"][str(rate)],
+        }
+        tables = context.table("train"), context.table("test")
+    num_classes = len(np.unique(train.labels))
     return {
         "primary_metric": PRIMARY_METRIC,
         **results,
         "intervals": intervals,
-        **counts,
-        "num_unreadable": unreadable,
-        "chance": 1 / counts["num_classes"],
+        "num_train": len(tables[0]),
+        "num_test": len(tables[1]),
+        "num_classes": num_classes,
+        "num_unreadable": sum(table.unreadable for table in tables),
+        "chance": 1 / num_classes,
         "settings": _settings(config, encoders, seed),
     }
-
-
-def _table(
-    encoder: PreTrainedModel | None, data: LabelledImages, config: EvaluationConfig, description: str
-) -> FeatureTable:
-    """Extract features with an encoder, or raw pixels without one."""
-    if encoder is None:
-        return pixel_table(data, size=config.pixel_size)
-    return extract_features(
-        encoder,
-        data,
-        image_size=config.image_size,
-        batch_size=config.batch_size,
-        device=config.device or device_and_dtype()[0],
-        cache_dir=config.cache_dir,
-        description=description,
-    )
 
 
 def encoder_accuracies(
@@ -137,36 +122,38 @@ def encoder_accuracies(
         `knn_top1` and `linear_top1`, fractions right.
     """
     config = EvaluationConfig()
-    tables = [_table(encoder, data, config, f"features, {name}") for data in (train, test)]
-    found = _classify(*tables, seed, config)
-    predicted = {"knn_top1": found["knn"][PRIMARY_K], "linear_top1": found["linear"]}
-    return {metric: float((right == tables[1].labels).float().mean()) for metric, right in predicted.items()}
+    context = _context(_encoder(name, encoder, config), train, test, seed, config, "labelled pictures")
+    return {metric: outcome.metrics["accuracy"] for metric, outcome in _outcomes(context, config).items()}
 
 
-def _classify(train: FeatureTable, test: FeatureTable, seed: int, config: EvaluationConfig) -> dict[str, Any]:
-    """Predict the classes of the test table in both ways."""
-    ks = sorted({*config.neighbour_counts, PRIMARY_K})
-    probe = linear_probe(
-        train.features,
-        train.labels,
-        test.features,
-        seed=seed_for(seed, "linear probe"),
-        groups=train.groups.numpy(),
-        config=config.linear_probe,
-    )
+def _encoder(name: str, model: PreTrainedModel | None, config: EvaluationConfig) -> Encoder:
+    if model is None:
+        return Encoder(PIXELS, None, config.pixel_size)
+    model.to(config.device or device_and_dtype()[0])
+    return plain_encoder(model, name=name, image_size=config.image_size, batch_size=config.batch_size)
+
+
+def _context(
+    encoder: Encoder, train: LabelledImages, test: LabelledImages, seed: int, config: EvaluationConfig, name: str
+) -> EvaluationContext:
+    cache_dir = None if config.cache_dir is None else Path(config.cache_dir)
+    return EvaluationContext(encoder, EvaluationData(name, train, test), seed, cache_dir)
+
+
+def _outcomes(context: EvaluationContext, config: EvaluationConfig) -> dict[str, Outcome]:
+    """Classify the test pictures in both ways."""
+    votes = knn.Config(neighbour_counts=config.neighbour_counts, temperature=config.temperature)
     return {
-        "knn": knn_predictions(train.features, train.labels, test.features, ks=ks, temperature=config.temperature),
-        "linear": probe.predictions,
-        "probe_facts": {
-            "base_learning_rate": probe.base_learning_rate,
-            "validation_top1": probe.validation_top1[probe.base_learning_rate],
-        },
+        "knn_top1": knn.evaluate(context, votes),
+        "linear_top1": linear_probe.evaluate(context, config.linear_probe),
     }
 
 
 def _settings(config: EvaluationConfig, encoders: Mapping[str, PreTrainedModel], seed: int) -> dict[str, Any]:
     """Return everything that the numbers depend on, as plain values."""
     sizes = {name: config.image_size or own_image_size(encoder) for name, encoder in encoders.items()}
-    settings = {"seed": seed, **asdict(config), "primary_k": PRIMARY_K, "image_size": sizes}
+    settings = {"seed": seed, **asdict(config), "primary_k": knn.PRIMARY_K, "image_size": sizes}
     del settings["cache_dir"]
+    for name in ("augmented", "crop_scale", "flip_probability"):  # features are computed once here
+        del settings["linear_probe"][name]
     return json.loads(json.dumps(settings))

@@ -4,10 +4,9 @@ import torch
 from sklearn.decomposition import PCA
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.neighbours import neighbours_within
+from synclr_hf.evaluation.neighbours import nearest_rows, neighbours_within
 from synclr_hf.evaluation.pca import PcaBasis, fit_pca_basis
 from synclr_hf.evaluation.principal_components import principal_components
-from synclr_hf.evaluation.protocols.retrieval import nearest_neighbours
 
 
 def random_patches(seed=0):
@@ -84,7 +83,7 @@ def test_what_cannot_be_a_basis_is_named(tmp_path):
 
 def test_nearest_neighbours_by_cosine():
     gallery = torch.tensor([[1.0, 0.0], [0.0, 5.0], [1.0, 1.0]])
-    rows, similarity = nearest_neighbours(torch.tensor([[0.1, 0.0]]), gallery, count=5)
+    similarity, rows = nearest_rows(torch.tensor([[0.1, 0.0]]), gallery, 5)
     assert rows.tolist() == [[0, 2, 1]]
     np.testing.assert_allclose(similarity[0].numpy(), [1, 0.5**0.5, 0], atol=1e-6)
 

@@ -1,35 +1,19 @@
 import json
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
-from transformers import Dinov2Config, Dinov2Model
+from tiny_evaluation import coloured, tiny_model
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.labelled_images import labelled_pictures
-from synclr_hf.evaluation.protocols.linear_probe import LinearProbeConfig
+from synclr_hf.evaluation.protocols import linear_probe
 from synclr_hf.evaluation.side_by_side import EvaluationConfig, evaluate_encoders
-
-
-def coloured(count, seed):
-    """Three classes that differ in colour; two pictures a group."""
-    generator = np.random.default_rng(seed)
-    labels = np.arange(count) // 2 % 3
-    pixels = generator.integers(0, 120, (count, 32, 32, 3))
-    pixels[np.arange(count), :, :, labels] += 100
-    pictures = [Image.fromarray(picture.astype(np.uint8)) for picture in pixels]
-    return labelled_pictures(pictures, labels, ["red", "green", "blue"], np.arange(count) // 2)
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 8, "image_size": 32}
-    return Dinov2Model(Dinov2Config(**sizes))
+    return tiny_model()
 
 
-CONFIG = EvaluationConfig(linear_probe=LinearProbeConfig(epochs=10, batch_size=16))
+CONFIG = EvaluationConfig(linear_probe=linear_probe.Config(epochs=10, batch_size=16))
 
 
 def test_results_are_plain_complete_and_repeatable(encoder):

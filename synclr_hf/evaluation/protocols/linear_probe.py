@@ -226,7 +226,7 @@ def _cached_probe(
             features,
             labels,
             test_features,
-            seed=seed_for(context.seed, "linear"),
+            seed=seed_for(context.seed, "linear probe"),
             groups=groups,
             config=config,
             metric=context.data.metric,
