@@ -126,7 +126,7 @@ def load_evaluation_data(
 def _source(name: str, option: str) -> tuple[Benchmark | None, str]:
     """Tell which benchmark is meant, if any, and where its files are."""
     left, _, right = name.partition("=")
-    is_path = Path(name).expanduser().exists() or any(mark in left for mark in "/\\.~")
+    is_path = bool(name) and Path(name).expanduser().exists() or any(mark in left for mark in "/\\.~")
     if name in BENCHMARKS or (right and not is_path):
         known = benchmark(left.strip(), option)
         if not right and known.hub_id is None:

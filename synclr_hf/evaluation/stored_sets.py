@@ -16,7 +16,7 @@ from synclr_hf.errors import UserInputError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?(@[\w./-]+)?")
 _TOY = "toy"
 """Name of the toy world's back end in a provenance."""
 
@@ -45,7 +45,7 @@ def load_splits(
     from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
     name = str(Path(path_or_id).expanduser()) if str(path_or_id).startswith("~") else str(path_or_id)
-    is_here = Path(name).exists()
+    is_here = bool(name) and Path(name).exists()
     if not is_here and not _HUB_ID.fullmatch(name):
         raise UserInputError(
             f"no data set at '{name}'; allowed: an existing folder or the name of a data set on the Hub; "
@@ -94,9 +94,9 @@ def loading_error(name: str, error: Exception, option: str, *, is_here: bool) ->
             f"the data set '{name}' is gated; accept its terms at https://huggingface.co/datasets/{name} and type "
             f"hf auth login, or give a copy of your own: {option} FOLDER"
         )
-    where = "the folder" if is_here else "neither a folder here nor a data set on the Hub:"
+    what = f"the folder '{name}'" if is_here else f"'{name}', which is no folder here, from the Hub"
     return UserInputError(
-        f"cannot load {where} '{name}' ({reason}); allowed: whatever datasets.load_dataset reads; "
+        f"cannot load {what} ({reason}); allowed: whatever datasets.load_dataset reads; "
         f"type {option} FOLDER or {option} ORG/NAME"
     )
 
