@@ -1,6 +1,7 @@
 """Tiny labelled data sets on disk, in the layouts of the benchmarks."""
 
 from io import BytesIO
+from tarfile import TarFile, TarInfo
 
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
@@ -48,6 +49,19 @@ def save_export(folder, data_dir, **splits):
     return folder
 
 
+def save_tars(folder, **splits):
+    """Write splits as WebDataset lays them out: files of one row have one name, their columns are the endings."""
+    for split, rows in splits.items():
+        (folder / split).mkdir(parents=True)
+        with TarFile(folder / split / "0.tar", "w") as tar:
+            for number, row in enumerate(rows.cast_column("jpg", Image(decode=False))):
+                for column, value in (("jpg", row["jpg"]["bytes"]), ("cls", str(row["cls"]).encode())):
+                    member = TarInfo(f"s{number:07d}.{column}")
+                    member.size = len(value)
+                    tar.addfile(member, BytesIO(value))
+    return folder
+
+
 def of_benchmark(known, folder):
     """A tiny local set with the columns, features, splits and layout of a benchmark's copy; three classes occur."""
     names = {"train": known.train, "validation": known.validation, "test": known.test}
@@ -55,6 +69,8 @@ def of_benchmark(known, folder):
     splits = {split: _rows(known, range(3) if side == "test" else [0, 0, 1, 1, 2, 2]) for side, split in sides.items()}
     if known.name == "imagenet":
         splits["test"] = _rows(known, [-1, -1])
+    if known.label == "cls":
+        return save_tars(folder, **splits)
     if known.data_dir:
         return save_export(folder, known.data_dir, **splits)
     return save(folder, **splits)
@@ -78,8 +94,7 @@ def _rows(known, labels):
         several = [[label, label, 3] for label in labels]  # an object a number, classes more than once
         return classified(several, List(Value("int32")), label=known.label, others=size)
     if known.label == "cls":
-        keys = {"__key__": ("s0000000", text), "__url__": ("0.tar", text)}
-        return classified(labels, Value("int64"), known.image, known.label, keys)
+        return classified(labels, Value("int64"), known.image, known.label)
     if known.label == "variation":
         families = {"label": (0, ClassLabel(num_classes=70)), "manufacturer": (0, ClassLabel(num_classes=30))}
         return classified(labels, names, known.image, known.label, families)

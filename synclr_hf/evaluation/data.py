@@ -18,7 +18,7 @@ from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.masked_images import MaskedImages
 from synclr_hf.evaluation.row_reader import RowReader
 from synclr_hf.evaluation.splits import stratified_group_split
-from synclr_hf.evaluation.stored_sets import is_toy_set, load_splits
+from synclr_hf.evaluation.stored_sets import foreign_state, is_toy_set, load_splits
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,7 +47,7 @@ def labelled_splits(
     Raises:
         UserInputError: nothing is there, it has no picture or label column, or fewer than two classes.
     """
-    reader = RowReader(path_or_id)
+    reader = RowReader(path_or_id, foreign_state(path_or_id))
     train, test, _ = _divided(reader, _sides(reader, load_splits(path_or_id, option)), seed)
     return train, test
 
@@ -103,8 +103,9 @@ def load_evaluation_data(
         config_name=known.config_name if is_registered else None,
         revision=known.revision if is_registered else None,
         data_dir=known.data_dir if known and (is_registered or Path(source).exists()) else None,
+        copy_of=known.name if known else None,
     )
-    reader = RowReader(source, image=image_column, label=label_column, mask=mask_column)
+    reader = RowReader(source, foreign_state(source), image=image_column, label=label_column, mask=mask_column)
     reader = reader.for_rows(next(iter(splits.values())), known)
     sides = _sides(reader, splits, known, train_split, test_split)
     train, test, validation = _divided(reader, sides, seed)
@@ -126,7 +127,7 @@ def load_evaluation_data(
 def _source(name: str, option: str) -> tuple[Benchmark | None, str]:
     """Tell which benchmark is meant, if any, and where its files are."""
     left, _, right = name.partition("=")
-    is_path = Path(name).expanduser().exists() or any(mark in left for mark in "/\\.~")
+    is_path = bool(name) and Path(name).expanduser().exists() or any(mark in left for mark in "/\\.~")
     if name in BENCHMARKS or (right and not is_path):
         known = benchmark(left.strip(), option)
         if not right and known.hub_id is None:
@@ -155,7 +156,7 @@ def _sides(
     if train_split is not None and train_split == test_split:
         raise UserInputError(f"'{train_split}' cannot be learned from and tested on; type another --test-split")
     train = train_split or _first(splits, (known.train,) if known else TRAIN_SPLITS)
-    wanted_tests = _also_called(known.test) if known else TEST_SPLITS
+    wanted_tests = (*_also_called(known.test), "test") if known else TEST_SPLITS
     labelled = (split for split in wanted_tests if split in splits and split != train)
     test = test_split or next((split for split in labelled if reader.is_labelled(splits[split])), None)
     if train is not None and test is not None:

@@ -198,8 +198,9 @@ def common_classes(
 def labelled_images(
     dataset: Dataset,
     classes: Classes,
-    path_or_id: Any,
+    path_or_id: object,
     *,
+    state: str = "",
     wanted_image: str | None = None,
     wanted_label: str | None = None,
 ) -> LabelledImages:
@@ -208,7 +209,8 @@ def labelled_images(
     Args:
         dataset: the rows, or those of an images set of ours, whose pictures of one caption become a group.
         classes: from `common_classes`.
-        path_or_id: where they were loaded from.
+        path_or_id: their name in errors.
+        state: of their files, from `foreign_state`.
         wanted_image: the column that the user typed.
         wanted_label: likewise.
     """
@@ -229,5 +231,5 @@ def labelled_images(
         rows = groups = np.flatnonzero(known >= 0)
         pictures = PictureColumn(storage, column, rows)
         facts = (classes.names, column, label_column(dataset, path_or_id, wanted_label))
-    fingerprint = set_fingerprint(dataset, path_or_id, facts)
+    fingerprint = set_fingerprint(dataset, state, facts)
     return LabelledImages(pictures, known[rows], classes.names, groups, fingerprint)

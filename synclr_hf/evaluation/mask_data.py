@@ -99,10 +99,11 @@ def masked_images(
     dataset: Dataset,
     column: str,
     names: tuple[str, ...],
-    path_or_id: Any,
+    path_or_id: object,
     code: MaskCode,
     *,
     split: str,
+    state: str = "",
     wanted_image: str | None = None,
 ) -> MaskedImages:
     """Turn one split into pictures with masks; nothing is decoded yet.
@@ -111,9 +112,10 @@ def masked_images(
         dataset: the rows.
         column: from `mask_column`.
         names: of the classes, from `mask_names`.
-        path_or_id: where they were loaded from.
+        path_or_id: their name in errors.
         code: of the stored values.
         split: its name, for errors.
+        state: of their files, from `foreign_state`.
         wanted_image: the column of the pictures that the user typed.
     """
     pictured_by = image_column(dataset, path_or_id, wanted_image, but=column)
@@ -121,7 +123,7 @@ def masked_images(
     storage = dataset.with_format("arrow")
     pictures = PictureColumn(storage, pictured_by, rows)
     masks = _Masks(PictureColumn(storage, column, rows), pictures, code, len(names), f"of '{split}' of '{path_or_id}'")
-    fingerprint = set_fingerprint(dataset, path_or_id, (names, pictured_by, column, code))
+    fingerprint = set_fingerprint(dataset, state, (names, pictured_by, column, code))
     return MaskedImages(pictures, masks, names, fingerprint)
 
 

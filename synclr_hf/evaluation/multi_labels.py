@@ -94,7 +94,13 @@ def has_multi_labels(dataset: Dataset, column: str) -> bool:
 
 
 def multi_labelled_images(
-    dataset: Dataset, column: str, names: tuple[str, ...], path_or_id: Any, *, wanted_image: str | None = None
+    dataset: Dataset,
+    column: str,
+    names: tuple[str, ...],
+    path_or_id: object,
+    *,
+    state: str = "",
+    wanted_image: str | None = None,
 ) -> LabelledImages:
     """Turn one split into pictures with multi-hot labels, (N, C) float32; rows whose labels are missing are left out.
 
@@ -105,7 +111,8 @@ def multi_labelled_images(
         dataset: the rows.
         column: from `multi_label_column`.
         names: of the classes, from `multi_label_names`.
-        path_or_id: where they were loaded from.
+        path_or_id: their name in errors.
+        state: of their files, from `foreign_state`.
         wanted_image: the column that the user typed.
 
     Raises:
@@ -132,7 +139,7 @@ def multi_labelled_images(
     rows = np.flatnonzero(known)
     pictured_by = image_column(dataset, path_or_id, wanted_image)
     pictures = PictureColumn(dataset.with_format("arrow"), pictured_by, rows)
-    fingerprint = set_fingerprint(dataset, path_or_id, (names, pictured_by, column))
+    fingerprint = set_fingerprint(dataset, state, (names, pictured_by, column))
     return LabelledImages(pictures, labels[rows], names, rows, fingerprint)
 
 

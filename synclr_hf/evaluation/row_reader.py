@@ -31,6 +31,7 @@ class RowReader:
 
     Attributes:
         path_or_id: where they were loaded from.
+        state: of their files, from `foreign_state`.
         kind: a class a picture, several, or masks.
         image: column of the pictures; `None`: looked for.
         label: column of the classes; `None`: looked for.
@@ -41,6 +42,7 @@ class RowReader:
     """
 
     path_or_id: str | Path
+    state: str = ""
     kind: Literal["label", "multi_label", "mask"] = "label"
     image: str | None = None
     label: str | None = None
@@ -94,17 +96,16 @@ class RowReader:
     def load(self, sides: Mapping[str, Dataset]) -> list[LabelledImages | MaskedImages]:
         """Turn splits into pictures whose classes have the same numbers in all of them."""
         where, splits = self.path_or_id, list(sides.values())
+        shared = {"state": self.state, "wanted_image": self.image}
         if self.kind == "mask":
             told = {"names": self.names, "num_classes": self.num_classes}
             names = mask_names(splits, self.mask, where, self.code, **told)
             return [
-                masked_images(rows, self.mask, names, where, self.code, split=split, wanted_image=self.image)
+                masked_images(rows, self.mask, names, where, self.code, split=split, **shared)
                 for split, rows in sides.items()
             ]
         if self.kind == "multi_label":
             names = multi_label_names(splits, self.label, where, names=self.names, num_classes=self.num_classes)
-            return [multi_labelled_images(rows, self.label, names, where, wanted_image=self.image) for rows in splits]
+            return [multi_labelled_images(rows, self.label, names, where, **shared) for rows in splits]
         classes = common_classes(splits, where, self.label, names=self.names, num_classes=self.num_classes)
-        return [
-            labelled_images(rows, classes, where, wanted_image=self.image, wanted_label=self.label) for rows in splits
-        ]
+        return [labelled_images(rows, classes, where, wanted_label=self.label, **shared) for rows in splits]

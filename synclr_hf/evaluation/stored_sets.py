@@ -16,7 +16,7 @@ from synclr_hf.errors import UserInputError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?(@[\w./-]+)?")
 _TOY = "toy"
 """Name of the toy world's back end in a provenance."""
 
@@ -28,6 +28,7 @@ def load_splits(
     config_name: str | None = None,
     revision: str | None = None,
     data_dir: str | None = None,
+    copy_of: str | None = None,
 ) -> dict[str, Dataset]:
     """Load all splits of a data set.
 
@@ -36,7 +37,8 @@ def load_splits(
         option: the option that names it, for the errors.
         config_name: configuration of a data set on the Hub.
         revision: of a data set on the Hub.
-        data_dir: folder inside a data set on the Hub.
+        data_dir: folder inside the data set.
+        copy_of: name of the benchmark that it is a copy of, for the errors.
 
     Raises:
         UserInputError: nothing there, nothing that can be read, or no rows.
@@ -45,7 +47,7 @@ def load_splits(
     from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
     name = str(Path(path_or_id).expanduser()) if str(path_or_id).startswith("~") else str(path_or_id)
-    is_here = Path(name).exists()
+    is_here = bool(name) and Path(name).exists()
     if not is_here and not _HUB_ID.fullmatch(name):
         raise UserInputError(
             f"no data set at '{name}'; allowed: an existing folder or the name of a data set on the Hub; "
@@ -63,13 +65,15 @@ def load_splits(
     try:
         splits = dict(load_dataset(name, **where))
     except (OSError, ValueError, RuntimeError, DatasetNotFoundError, DatasetGenerationError) as error:
-        raise loading_error(name, error, option, is_here=is_here) from error
+        raise loading_error(name, error, option, is_here=is_here, copy_of=copy_of) from error
     if not any(len(split) for split in splits.values()):
         raise UserInputError(f"the data set '{name}' has no rows; give one with pictures and labels")
     return {split: rows for split, rows in splits.items() if len(rows)}
 
 
-def loading_error(name: str, error: Exception, option: str, *, is_here: bool) -> UserInputError:
+def loading_error(
+    name: str, error: Exception, option: str, *, is_here: bool, copy_of: str | None = None
+) -> UserInputError:
     """Turn an error of `datasets` into one line that says what to do.
 
     Args:
@@ -77,13 +81,16 @@ def loading_error(name: str, error: Exception, option: str, *, is_here: bool) ->
         error: what `load_dataset` raised.
         option: the option that names the data set.
         is_here: whether it is a folder of this machine.
+        copy_of: name of the benchmark that it is a copy of.
     """
+    other = f"{option} {copy_of}=" if copy_of else f"{option} "
     reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0][:200]
     told = f"{error} {error.__cause__ or ''}"
     if "scripts are no longer supported" in told:
+        export = f"{'ORG/NAME' if is_here else name}@refs/convert/parquet"
         return UserInputError(
             f"'{name}' is made by a loading script, which datasets no longer runs ({reason}); needed: Parquet files "
-            f"or class folders; type {option} ORG/NAME@refs/convert/parquet (the Hub's own export), or another copy"
+            f"or class folders; type {other}{export} (the Hub's own export), or another copy"
         )
     if empty := re.search(r'Instruction "([^"]+)" corresponds to no data', told):
         return UserInputError(
@@ -92,12 +99,12 @@ def loading_error(name: str, error: Exception, option: str, *, is_here: bool) ->
     if "gated dataset" in told:
         return UserInputError(
             f"the data set '{name}' is gated; accept its terms at https://huggingface.co/datasets/{name} and type "
-            f"hf auth login, or give a copy of your own: {option} FOLDER"
+            f"hf auth login, or give a copy of your own: {other}FOLDER"
         )
-    where = "the folder" if is_here else "neither a folder here nor a data set on the Hub:"
+    what = f"the folder '{name}'" if is_here else f"'{name}', which is no folder here, from the Hub"
     return UserInputError(
-        f"cannot load {where} '{name}' ({reason}); allowed: whatever datasets.load_dataset reads; "
-        f"type {option} FOLDER or {option} ORG/NAME"
+        f"cannot load {what} ({reason}); allowed: whatever datasets.load_dataset reads; "
+        f"type {other}FOLDER or {other}ORG/NAME"
     )
 
 
@@ -110,17 +117,23 @@ def state_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def set_fingerprint(dataset: Dataset, path_or_id: str | Path, facts: object) -> str:
+def foreign_state(path_or_id: str | Path) -> str:
+    """Return `state_of` a folder that is no run of ours, whose rows tell enough; empty for a name on the Hub.
+
+    With a card, the fingerprint of datasets sees no changed files.
+    """
+    folder = Path(path_or_id).expanduser()
+    return state_of(folder) if folder.is_dir() and not (folder / RUN_FILE).is_file() else ""
+
+
+def set_fingerprint(dataset: Dataset, state: str, facts: object) -> str:
     """Return a checksum of rows and of what is read out of them.
 
     Args:
         dataset: the rows.
-        path_or_id: where they were loaded from; with a card, datasets' own fingerprint sees no changed files.
+        state: of their files, from `foreign_state`.
         facts: what else decides the labels, plain values.
     """
-    folder = Path(path_or_id).expanduser()
-    is_foreign = folder.is_dir() and not (folder / RUN_FILE).is_file()
-    state = state_of(folder) if is_foreign else ""
     return f"{dataset._fingerprint}-{blake2b(repr((facts, state)).encode(), digest_size=8).hexdigest()}"
 
 

@@ -81,6 +81,10 @@ def test_names_that_are_none():
         load_evaluation_data("aircrft")
     with pytest.raises(UserInputError, match="unknown benchmark 'carz' .did you mean 'cars'"):
         load_evaluation_data("carz=some/where")
+    with pytest.raises(UserInputError, match="unknown benchmark ''; allowed: imagenet"):
+        load_evaluation_data("")
+    with pytest.raises(UserInputError, match="no data set at './mnist'; allowed: an existing folder"):
+        load_evaluation_data("./mnist")
     with pytest.raises(UserInputError, match="no copy of 'kitti' with a train split.*--dataset kitti=FOLDER"):
         load_evaluation_data("kitti")
     with pytest.raises(UserInputError, match="--eval NAME=FOLDER"):

@@ -145,6 +145,7 @@ def test_errors_of_datasets_say_what_to_do(tmp_path):
     )
     told = str(loading_error("a/b", gated, "--dataset", is_here=False))
     assert "https://huggingface.co/datasets/a/b and type hf auth login" in told and "--dataset FOLDER" in told
+    assert "--dataset pets=FOLDER" in str(loading_error("a/b", gated, "--dataset", is_here=False, copy_of="pets"))
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "notes.bin").write_bytes(b"\0")
     with pytest.raises(UserInputError, match="cannot load the folder '.*text'.*--dataset FOLDER or --dataset ORG"):
