@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -107,8 +108,15 @@ def explained(name: str) -> str:
     config = entry.config_class()
     told, helps = documented(config)
     lines = [f"{name}: {entry.told}", "", told, ""]
-    lines += [f"  {name}.{key}={getattr(config(), key)!r}".ljust(44) + f" {what}" for key, what in helps.items()]
+    lines += [f"  {name}.{key}={_shown(getattr(config(), key))}".ljust(44) + f" {what}" for key, what in helps.items()]
     return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    """Return a default as it is typed; many numbers as their range."""
+    if isinstance(value, tuple) and len(value) > 9:
+        return f"[{value[0]}, ..., {value[-1]}] ({len(value)} values)"
+    return json.dumps(value)
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -138,7 +146,9 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     how.add_argument("--num-layers", type=int, default=1, help="the last so many layers (default: 1)")
     how.add_argument("--image-size", type=int, help="side of the pictures in pixels (default: the model's own)")
     how.add_argument("--normalisation", choices=["imagenet", "clip"], help="mean and deviation (default: the model's)")
-    how.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="(default: float32)")
+    how.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "float16"], help="(default: bfloat16 on CUDA, else float32)"
+    )
     how.add_argument("--device", help="e.g. cuda (default: a GPU if there is one)")
     how.add_argument("--batch-size", type=int, default=64, help="pictures a forward pass (default: 64)")
     which = parser.add_argument_group("which pictures")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from synclr_hf.data.cards import code, table
 from synclr_hf.data.plots import interval_plot
 from synclr_hf.evaluation.anchors import ANCHORS, FINE_GRAINED_AVERAGE, UNSEEN_AVERAGE
-from synclr_hf.evaluation.benchmarks import FINE_GRAINED, UNSEEN
+from synclr_hf.evaluation.benchmarks import BENCHMARKS, FINE_GRAINED, UNSEEN
 from synclr_hf.evaluation.intervals import seed_interval
 from synclr_hf.evaluation.results import EvaluationResult
 
@@ -131,8 +132,13 @@ def compare(results: Sequence[EvaluationResult]) -> list[Comparison]:
 
 def _row_key(result: EvaluationResult) -> tuple[str, ...]:
     test = result.dataset["fingerprints"]["test"]
-    name = result.dataset["benchmark"] or result.dataset["name"]
+    name = result.dataset["benchmark"] or _short_name(result.dataset["name"])
     return (name, result.protocol, METRIC_WORDS.get(result.primary, result.primary), test)
+
+
+def _short_name(name: str) -> str:
+    """Return the last part of a path; a Hub id stays as it is."""
+    return name if name.count("/") == 1 and name[0] not in "./~" else Path(name).name
 
 
 def _row_names(keys: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
@@ -178,8 +184,13 @@ def _cell(runs: Sequence[EvaluationResult]) -> Cell:
 
 def _anchors(table: Comparison, result: EvaluationResult) -> dict[str, Cell]:
     """Return the paper's numbers for a row, if the row is what the paper measured."""
-    is_whole = result.dataset["is_whole_benchmark"] and not table.is_toy
-    return _paper(table, result.dataset["benchmark"], result.protocol) if is_whole else {}
+    if table.is_toy or not result.dataset["is_whole_benchmark"]:
+        return {}
+    name = result.dataset["benchmark"]
+    found = _paper(table, name, result.protocol)
+    if found and not BENCHMARKS[name].same_test_split:
+        table.notes.append(f"{name}: the paper's test pictures are others: {BENCHMARKS[name].split_note}.")
+    return found
 
 
 def _paper(table: Comparison, benchmark: str, protocol: str) -> dict[str, Cell]:

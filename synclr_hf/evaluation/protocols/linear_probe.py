@@ -262,8 +262,6 @@ def _effective(config: Config, found: LinearProbeResult, context: EvaluationCont
         **settings,
         "batch_size": found.batch_size,
         "steps": found.steps,
-        "base_learning_rate": found.base_learning_rate,
-        "learning_rate": found.base_learning_rate * found.batch_size / REFERENCE_BATCH_SIZE,
         "chosen_on": "part of train" if context.data.validation is None else "validation split",
         "num_validation": found.num_validation,
     }
@@ -274,6 +272,7 @@ def _details(config: Config, found: LinearProbeResult) -> dict[str, Any]:
     rates = sorted(config.base_learning_rates)
     return {
         "base_learning_rate": found.base_learning_rate,
+        "learning_rate": found.base_learning_rate * found.batch_size / REFERENCE_BATCH_SIZE,
         "validation_scores": {str(rate): score for rate, score in found.validation_scores.items()},
         "chosen_at_edge": len(rates) > 1 and found.base_learning_rate in (rates[0], rates[-1]),
         "train_loss": found.train_loss,
