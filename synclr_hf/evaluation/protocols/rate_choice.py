@@ -21,7 +21,8 @@ class LinearProbeResult:
     Attributes:
         scores: (M, C) float32 on the CPU, logits of the test rows.
         base_learning_rate: the one that was best on the validation part (the smallest among equals).
-        validation_scores: the benchmark's metric on the validation part for every base learning rate, as fractions.
+        validation_scores: the benchmark's metric on the validation part for every base learning rate, as fractions;
+            NaN where one diverged.
         diverged: base learning rates whose loss or weights left the finite numbers; they are never chosen.
         train_loss: mean loss of the last epoch of the layer that made the scores.
         batch_size: rows a step of that layer.
@@ -59,7 +60,7 @@ def validation_split(
         seed: equal seeds, equal splits.
     """
     if labels.dim() == 2:
-        labels = torch.where(labels > 0, labels.sum(dim=0), torch.inf).argmin(dim=1)
+        labels = torch.where(labels > 0, (labels > 0).sum(dim=0), torch.inf).argmin(dim=1)
     groups = np.arange(len(labels)) if groups is None else groups
     fit_rows, validation_rows = stratified_group_split(
         labels.cpu().numpy(), groups, held_out=fraction, seed=seed_for(seed, "probe split")
