@@ -8,8 +8,10 @@ cropped, never stored as JPEG), and these corruptions differ:
 
 - frost: the original lays photographs of frozen windows over the picture; here the ice is drawn
   (`textures.frost_layer`), and severities 4 and 5 are stronger, so that each one changes more than the one before.
-- elastic: the original's severities 1 and 2 are another, larger warp than 3 to 5; here all five are of one kind.
-- glass blur: pixels take the value of a neighbour all at once; the original swaps them one after another.
+- elastic: the original's severities 1 and 2 are another, larger warp than 3 to 5; here all five are of one kind,
+  without its small random affine map.
+- glass blur: pixels take the value of a place nearby all at once (bilinear, so that distances below a pixel count in
+  small pictures); the original swaps them one after another.
 - snow: thresholds, flakes and trails of our own that grow evenly from severity to severity.
 - fog: smooth noise of several octaves in place of the diamond-square fractal, with the original's decay an octave;
   strength 3 and 3.6 at severities 4 and 5 (2.5 and 3 there).
@@ -100,8 +102,8 @@ def _glass_blur(pixels: np.ndarray, level: int, generator: np.random.Generator) 
     rows, columns = np.mgrid[:height, :width]
     pixels = convolved(pixels, kernel)
     for _ in range(rounds):
-        down, right = np.rint(generator.uniform(-reach - 0.5, reach + 0.5, (2, height, width))).astype(int)
-        pixels = pixels[np.clip(rows + down, 0, height - 1), np.clip(columns + right, 0, width - 1)]
+        down, right = generator.uniform(-reach, reach, (2, height, width))
+        pixels = sampled(pixels, rows + down, columns + right)
     return convolved(pixels, kernel)
 
 
@@ -162,10 +164,8 @@ def _contrast(pixels: np.ndarray, level: int, generator: np.random.Generator) ->
 def _elastic(pixels: np.ndarray, level: int, generator: np.random.Generator) -> np.ndarray:
     height, width = pixels.shape[:2]
     side = min(height, width)
-    reach = (0.006, 0.009, 0.012, 0.016, 0.022)[level] * side  # standard deviation of the displacement
-    kernel = gaussian_kernel(max(0.02 * side, 0.5))
-    shifts = convolved(generator.uniform(-1, 1, (height, width, 2)), kernel)
-    shifts *= reach / max(float(shifts.std()), 1e-9)
+    reach = (0.03, 0.04, 0.05, 0.07, 0.12)[level] * side
+    shifts = reach * convolved(generator.uniform(-1, 1, (height, width, 2)), gaussian_kernel(max(0.01 * side, 0.5)))
     rows, columns = np.mgrid[:height, :width]
     return sampled(pixels, rows + shifts[..., 0], columns + shifts[..., 1])
 

@@ -185,7 +185,7 @@ def _fern(
     end = start + direction * length
     line_width = max(1, round(side * 0.004 * depth))
     draw.line([*start, *end], fill=int(generator.integers(130, 256)), width=line_width)
-    if depth == 0 or length < 0.02 * side:
+    if depth == 0 or length < max(0.02 * side, 4):  # too short to be seen
         return
     for place in np.linspace(0.15, 0.9, 6 if depth == 2 else 4):
         for turn in (-math.pi / 3, math.pi / 3):
