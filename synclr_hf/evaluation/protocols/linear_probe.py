@@ -193,7 +193,7 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
         found, facts = _cached_probe(context, config, test.features, device), {}
     if found.steps == config.epochs:
         logger.warning(
-            "linear probe: the train pictures make one batch of %d, so %d steps in all; "
+            "linear probe: an epoch is one batch of %d pictures, so %d steps in all; "
             "a smaller linear.batch_size gives more steps",
             found.batch_size,
             found.steps,

@@ -39,8 +39,8 @@ class ParallelHeads(nn.Module):
         self.num_heads = num_heads
 
     def forward(self, features: Tensor) -> Tensor:
-        """Turn (B, D) features into (B, heads, classes) logits."""
-        return (self.norm(features) @ self.weight + self.bias).unflatten(1, (self.num_heads, -1))
+        """Turn (B, D) features of any float type into (B, heads, classes) logits, float32."""
+        return (self.norm(features.float()) @ self.weight + self.bias).unflatten(1, (self.num_heads, -1))
 
     @torch.inference_mode()
     def predict(self, features: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class ParallelHeads(nn.Module):
         weight = self.weight.unflatten(1, (self.num_heads, -1))[:, head]
         bias = self.bias.unflatten(0, (self.num_heads, -1))[head]
         chunks = features.split(PREDICTED_AT_ONCE)
-        return torch.cat([(self.norm(rows.to(weight.device)) @ weight + bias).cpu() for rows in chunks])
+        return torch.cat([(self.norm(rows.to(weight.device).float()) @ weight + bias).cpu() for rows in chunks])
 
 
 class HeadTraining:
@@ -159,10 +159,11 @@ def head_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: (B, heads, classes).
-        labels: (B,) int64, or (B, classes) multi-hot float; where it is negative or NaN, a row counts for nothing in
+        labels: (B,) int64, or (B, classes) multi-hot; where it is negative or NaN, a row counts for nothing in
             a class ("difficult" in VOC2007).
     """
     if labels.dim() == 2:
+        labels = labels.float()
         counts = (labels >= 0)[:, None].expand_as(logits)
         targets = labels.clamp(min=0).nan_to_num(0)[:, None].expand_as(logits)
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
