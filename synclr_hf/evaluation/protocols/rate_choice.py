@@ -94,6 +94,6 @@ def check_finite(features: Tensor, side: str) -> None:
     finite = sum(int(rows.isfinite().all(dim=1).sum()) for rows in features.split(_CHECKED_AT_ONCE))
     if finite < len(features):
         raise UserInputError(
-            f"the features of {len(features) - finite} of {len(features)} {side} pictures hold values that are not finite; "
-            "a model in float16 overflows easily: load it in float32 or bfloat16"
+            f"the features of {len(features) - finite} of {len(features)} {side} pictures hold values that are not "
+            "finite; a model in float16 overflows easily: load it in float32 or bfloat16"
         )
