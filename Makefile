@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := synclr_hf scripts tests
+# One process a core; one that is done takes tests over from the others.
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test test-fast style quality clean
@@ -31,10 +33,10 @@ quickstart: $(READY)
 	$(BIN)/synclr run toyworld
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not gpu and not network"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not gpu and not network"
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not gpu and not network" --ignore tests/cli --ignore tests/training
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not gpu and not network" --ignore tests/cli --ignore tests/training
 
 style: $(READY)
 	$(BIN)/ruff check --fix $(CODE)

@@ -102,7 +102,7 @@ def _fingerprint(ablation: Ablation, config: PretrainingConfig) -> str:
 
 
 def _evaluated(ablation: Ablation, config: PretrainingConfig, *, trained: bool, name: str) -> dict[str, float]:
-    from synclr_hf.evaluation.stage import encoder_accuracies
+    from synclr_hf.evaluation.side_by_side import encoder_accuracies
     from synclr_hf.training import SynCLRForPreTraining
     from synclr_hf.training.stage import random_model
 

@@ -27,7 +27,8 @@ COMMANDS = {
     "convert": "turn a checkpoint of the authors' code into a model that AutoModel loads",
     "publish": "put a run on the Hub: encoder, pre-training model, data sets, cards",
     "ablate": "train the rows of the paper's tables 4 and 5 and compare them",
-    "evaluate": "compare encoders on a labelled set of pictures by kNN and a linear probe",
+    "evaluate": "evaluate encoders on benchmarks or your own labelled pictures, by the paper's protocols and others",
+    "compare": "put evaluations side by side, beside the paper's numbers where they are of the same kind",
 }
 
 EXIT_USER_ERROR = 2

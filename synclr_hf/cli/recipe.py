@@ -83,6 +83,18 @@ def load_recipe(name: str | None, overrides: Sequence[str] = ()) -> Recipe:
     return settings_from(Recipe, entries, "recipe")
 
 
+def entries_of(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return overrides, `section.entry=value`, as the entries of sections.
+
+    Raises:
+        UserInputError: an unreadable override.
+    """
+    entries: dict[str, Any] = {}
+    for override in overrides:
+        _apply(entries, override)
+    return entries
+
+
 def _is_path(name: str) -> bool:
     """Tell the path of a YAML file from the name of a packaged recipe."""
     return Path(name).suffix in RECIPE_SUFFIXES or "/" in name

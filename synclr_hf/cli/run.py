@@ -116,7 +116,7 @@ def run(recipe: Recipe) -> Path:
         UserInputError: an entry, a folder or a data set cannot be used; nothing that was finished is lost.
     """
     with Progress("loading torch and transformers"):
-        from synclr_hf.evaluation import stage as evaluation_stage
+        from synclr_hf.evaluation import side_by_side
         from synclr_hf.evaluation.data import labelled_splits
         from synclr_hf.hub import export_encoder
         from synclr_hf.hub.publish import publish
@@ -143,9 +143,9 @@ def run(recipe: Recipe) -> Path:
         trained = pretrain(street.pretraining, probe_pictures=probe_pictures or sides[0])
     with clock.stage("evaluation"):
         encoders = run_encoders(street.pretraining)
-        config = evaluation_stage.EvaluationConfig(cache_dir=str(features))
+        config = side_by_side.EvaluationConfig(cache_dir=str(features))
         evaluation, *others = (
-            evaluation_stage.evaluate_encoders(encoders, *pair, seed=recipe.seed, config=config, name=name)
+            side_by_side.evaluate_encoders(encoders, *pair, seed=recipe.seed, config=config, name=name)
             for name, pair in {"held-out pictures": sides, **other_sides}.items()
         )
         evaluation["description"] = HELD_OUT_WORDS

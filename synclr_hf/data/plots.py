@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ACCENT, _INK, _SOFT, _GRID, _MARK = "#0b6e69", "#15191c", "#566067", "#e6eaeb", "#b3401f"
+_SERIES = ("#0b6e69", "#b3401f", "#5b4a9e", "#8a6d00", "#2f6fb0", "#a03a78", "#4f7a28", "#566067")
 _WIDTH, _DPI = 8, 150
 _LONGEST_LABEL = 28
 _MOST_BINS = 80
@@ -100,6 +101,44 @@ def histogram_plot(
         return _png(figure)
 
 
+def interval_plot(
+    rows: Sequence[tuple[str, Sequence[tuple[str, float, tuple[float, float] | None, bool]]]], *, axis: str
+) -> bytes:
+    """Draw numbers with their intervals, one line of marks a row, the first on top.
+
+    Args:
+        rows: label of each row, and its marks: name of the series, value, (low, high) if it is known, and whether it
+            comes from elsewhere (drawn hollow). At least one row with one mark.
+        axis: what the values are.
+    """
+    names = list(dict.fromkeys(name for _, marks in rows for name, *_ in marks))
+    step = 0.8 / max(len(names), 1)
+    with _figure(1.1 + 0.3 * len(names) + len(rows) * max(0.34, 0.13 * len(names))) as figure:
+        axes = figure.add_subplot()
+        for place, (_, marks) in enumerate(rows):
+            for name, value, interval, from_elsewhere in marks:
+                at = place + (names.index(name) - (len(names) - 1) / 2) * step
+                colour = _SERIES[names.index(name) % len(_SERIES)]
+                if interval is not None:
+                    axes.plot(interval, (at, at), color=colour, linewidth=1.4)
+                axes.plot(value, at, "o", color=colour, markerfacecolor="white" if from_elsewhere else colour)
+        for number, name in enumerate(names):
+            hollow = any(one == name and from_elsewhere for _, marks in rows for one, _, _, from_elsewhere in marks)
+            colour = _SERIES[number % len(_SERIES)]
+            axes.plot([], [], "o", color=colour, markerfacecolor="white" if hollow else colour, label=name)
+        axes.set_yticks(range(len(rows)), [_label(name, 2 * _LONGEST_LABEL) for name, _ in rows], parse_math=False)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        for edge in range(1, len(rows)):
+            axes.axhline(edge - 0.5, color=_GRID, linewidth=0.8)
+        axes.set_xlabel(axis)
+        axes.grid(axis="x", color=_GRID)
+        axes.tick_params(axis="y", length=0)
+        legend = figure.legend(loc="outside upper left", frameon=False, ncols=1 if len(names) < 4 else 2)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        return _png(figure)
+
+
 @contextmanager
 def _figure(height: float) -> Iterator[Figure]:
     """Give an empty figure in our style, whatever the user's settings of matplotlib are."""
@@ -144,8 +183,8 @@ def _whole_ticks(axis: Axis, longest: int = 0) -> None:
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def _label(text: str) -> str:
+def _label(text: str, longest: int = _LONGEST_LABEL) -> str:
     """Return a text on one line, cut where it is long, without what cannot be drawn."""
     text = "".join(character for character in " ".join(text.split()) if character.isprintable())
     text = text or "–"
-    return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"

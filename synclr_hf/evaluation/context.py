@@ -28,6 +28,7 @@ class EvaluationData:
         metric: `accuracy`, `mean_per_class_accuracy`, `map_11point` (labels are (N, C) multi-hot), `mean_iou` (masks).
         benchmark: name in the registry, `None` for anything else.
         is_toy: drawn by the toy world: its numbers never stand beside real ones.
+        is_whole_benchmark: all pictures and classes of the benchmark are there: the paper's numbers may stand beside.
     """
 
     name: str
@@ -37,6 +38,7 @@ class EvaluationData:
     metric: str = "accuracy"
     benchmark: str | None = None
     is_toy: bool = False
+    is_whole_benchmark: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,180 +1,239 @@
-"""The evaluation stage: encoders side by side on the same pictures, beside the raw-pixel baseline."""
+"""The evaluation stage: protocols on data sets for encoders, one file each, nothing asked twice."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from transformers import PreTrainedModel
-
-from synclr_hf.data.back_ends import device_and_dtype
-from synclr_hf.data.progress import Progress
-from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import own_image_size
-from synclr_hf.evaluation.features import PIXEL_SIZE, FeatureTable, extract_features, pixel_table
-from synclr_hf.evaluation.intervals import bootstrap_interval
-from synclr_hf.evaluation.labelled_images import LabelledImages
-from synclr_hf.evaluation.protocols.knn import NEIGHBOUR_COUNTS, PRIMARY_K, TEMPERATURE, knn_predictions
-from synclr_hf.evaluation.protocols.linear_probe import Config as LinearProbeConfig
-from synclr_hf.evaluation.protocols.linear_probe import linear_probe
+from synclr_hf.evaluation.context import EvaluationContext, EvaluationData
+from synclr_hf.evaluation.encoders import PIXELS, UNTRAINED, Encoder
+from synclr_hf.evaluation.masked_images import MaskedImages
+from synclr_hf.evaluation.protocols import protocol
+from synclr_hf.evaluation.results import EvaluationResult, question_of, read_result
 
-PIXELS = "pixels"
-"""Name of the raw-pixel baseline in every result."""
-PRIMARY_METRIC = "knn_top1"
-"""The main number of this evaluation: kNN accuracy at `PRIMARY_K` neighbours, larger is better."""
-
-SMALL_SET_PROBE = LinearProbeConfig(
-    base_learning_rates=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), batch_size=256, validation_fraction=0.2
-)
-"""Of the linear probe: smaller batches and larger rates than the paper's, because small sets take few steps."""
+CODE_VERSION = 1
+"""Raised whenever the same settings would give other numbers."""
+SIDES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
-    """Settings of an evaluation.
+class Job:
+    """One data set and the protocols to evaluate on it, in their order.
 
     Attributes:
-        image_size: side of the pictures that the encoders see; `None`: each encoder's own.
-        batch_size: pictures a forward pass; changes speed and memory only.
-        device: where features are computed, e.g. `"cuda"`; `None`: on a GPU if there is one.
-        pixel_size: side of the pictures of the raw-pixel baseline.
-        neighbour_counts: the k of kNN; `PRIMARY_K` is added where it is missing.
-        temperature: of the kNN votes.
-        linear_probe: settings of the linear probe.
-        cache_dir: folder of computed features, or `None`.
+        dataset: as typed: a benchmark, a folder, a Hub id, or `BENCHMARK=FOLDER_OR_ID`.
+        protocols: names in the registry.
     """
 
-    image_size: int | None = None
-    batch_size: int = 256
-    device: str | None = None
-    pixel_size: int = PIXEL_SIZE
-    neighbour_counts: tuple[int, ...] = NEIGHBOUR_COUNTS
-    temperature: float = TEMPERATURE
-    linear_probe: LinearProbeConfig = SMALL_SET_PROBE
-    cache_dir: str | None = None
+    dataset: str
+    protocols: tuple[str, ...]
 
 
-def evaluate_encoders(
-    encoders: Mapping[str, PreTrainedModel],
-    train: LabelledImages,
-    test: LabelledImages,
-    *,
-    seed: int,
-    config: EvaluationConfig | None = None,
-    name: str = "pictures",
-) -> dict[str, Any]:
-    """Evaluate encoders and the raw-pixel baseline by kNN and a linear probe.
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What is evaluated, how, and where the files go.
 
-    Args:
-        encoders: name -> model, e.g. `{"trained": ..., "untrained": ...}`; `"pixels"` is added.
-        train: pictures with known classes.
-        test: pictures whose classes are predicted.
-        seed: of the probe and the bootstrap; the same seed gives the same numbers on one machine.
-        config: the settings; default `EvaluationConfig()`.
-        name: what the pictures are called in progress bars.
-
-    Returns:
-        `knn_top1` and `linear_top1` (encoder -> fraction right), `knn_top1_by_k` (encoder -> k as text -> fraction),
-        `intervals` (metric -> encoder -> [low, high], 95 % bootstrap over test pictures, captions kept whole),
-        `num_train`, `num_test`, `num_classes`, `num_unreadable`, `chance` (1 / number of classes),
-        `linear_probe` (encoder -> learning rate chosen and its validation accuracy), and `settings`.
-        Plain numbers and strings only: ready for JSON.
+    Attributes:
+        models: as typed; one after the other, each is loaded once.
+        jobs: the data sets and protocols.
+        output_dir: the files are `MODEL/DATASET/PROTOCOL.json` below it; computed features lie in `features/`.
+        load_encoder: from a name to the encoder.
+        load_data: from a name to the data.
+        settings: protocol -> its `Config`; the defaults where it is not named.
+        seed: of everything that is random.
+        replace: write over results of other settings.
+        machine: what the numbers are made on.
+        versions: package -> version.
     """
-    config = config or EvaluationConfig()
-    if PIXELS in encoders:
-        raise UserInputError(f"the name '{PIXELS}' stands for the baseline; give the encoder another name")
-    results: dict[str, Any] = {"knn_top1": {}, "linear_top1": {}, "knn_top1_by_k": {}, "linear_probe": {}}
-    intervals: dict[str, dict[str, list[float]]] = {"knn_top1": {}, "linear_top1": {}}
-    for encoder in (*encoders, PIXELS):
-        train_table, test_table = (
-            _table(encoders.get(encoder), data, config, f"features, {encoder}, {name} ({side})")
-            for data, side in ((train, "train"), (test, "test"))
-        )
-        with Progress(f"kNN and linear probe, {encoder}, {name}"):
-            found = _classify(train_table, test_table, seed, config)
-        correct = {k: (predicted == test_table.labels).numpy() for k, predicted in found["knn"].items()}
-        results["knn_top1_by_k"][encoder] = {str(k): float(right.mean()) for k, right in correct.items()}
-        results["linear_probe"][encoder] = found["probe_facts"]
-        main = {"knn_top1": correct[PRIMARY_K], "linear_top1": (found["linear"] == test_table.labels).numpy()}
-        for metric, right in main.items():
-            results[metric][encoder] = float(right.mean())
-            interval = bootstrap_interval(right, test_table.groups.numpy(), seed=seed_for(seed, metric))
-            intervals[metric][encoder] = list(interval)
-    counts = {"num_train": len(train_table), "num_test": len(test_table), "num_classes": len(np.unique(train.labels))}
-    unreadable = train_table.unreadable + test_table.unreadable
-    return {
-        "primary_metric": PRIMARY_METRIC,
-        **results,
-        "intervals": intervals,
-        **counts,
-        "num_unreadable": unreadable,
-        "chance": 1 / counts["num_classes"],
-        "settings": _settings(config, encoders, seed),
-    }
+
+    models: Sequence[str]
+    jobs: Sequence[Job]
+    output_dir: Path
+    load_encoder: Callable[[str], Encoder]
+    load_data: Callable[[str], EvaluationData]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    replace: bool = False
+    machine: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse unknown protocols, and names whose files would take each other's places."""
+        for job in self.jobs:
+            for name in job.protocols:
+                protocol(name)
+        for option, names in (("--model", self.models), ("--dataset", [job.dataset for job in self.jobs])):
+            places: dict[str, str] = {}
+            for name in names:
+                if (other := places.setdefault(_slug(name), name)) != name:
+                    raise UserInputError(
+                        f"{option} {other} and {option} {name} would both be written to {_slug(name)}; "
+                        "evaluate them one after the other, with another --output"
+                    )
 
 
-def _table(
-    encoder: PreTrainedModel | None, data: LabelledImages, config: EvaluationConfig, description: str
-) -> FeatureTable:
-    """Extract features with an encoder, or raw pixels without one."""
-    if encoder is None:
-        return pixel_table(data, size=config.pixel_size)
-    return extract_features(
-        encoder,
-        data,
-        image_size=config.image_size,
-        batch_size=config.batch_size,
-        device=config.device or device_and_dtype()[0],
-        cache_dir=config.cache_dir,
-        description=description,
+@dataclass(frozen=True)
+class Answer:
+    """What came of one protocol on one data set for one model.
+
+    Attributes:
+        what: the three names.
+        file: where the result lies.
+        result: the numbers, or `None` if it failed.
+        failure: why it failed, one line.
+    """
+
+    what: str
+    file: Path
+    result: EvaluationResult | None = None
+    failure: str = ""
+
+
+def run_evaluations(plan: EvaluationPlan) -> Iterator[Answer]:
+    """Evaluate every model by every job; what is there already is read, what fails does not stop the rest.
+
+    Raises:
+        UserInputError: a model cannot be loaded.
+    """
+    loaded: dict[str, EvaluationData | UserInputError] = {}
+    for model in plan.models:
+        encoder = plan.load_encoder(model)
+        for job in plan.jobs:
+            if job.dataset not in loaded:
+                try:
+                    loaded[job.dataset] = plan.load_data(job.dataset)
+                except UserInputError as error:
+                    loaded[job.dataset] = error
+            place = plan.output_dir / _slug(model) / _slug(job.dataset)
+            data = loaded[job.dataset]
+            if isinstance(data, UserInputError):
+                yield Answer(f"{model} on {job.dataset}", place, failure=str(data))
+                continue
+            context = EvaluationContext(
+                encoder, data, plan.seed, plan.output_dir / "features", plan.output_dir / "work" / _slug(str(place))
+            )
+            for name in job.protocols:
+                what, file = f"{name} of {model} on {job.dataset}", place / f"{name}.json"
+                config = plan.settings.get(name) or protocol(name).config_class()()
+                try:
+                    yield Answer(what, file, _answer(_Question(name, config, context), file, plan))
+                except UserInputError as error:
+                    yield Answer(what, file, failure=str(error))
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A protocol with its settings, on a data set, for an encoder."""
+
+    protocol: str
+    config: Any
+    context: EvaluationContext
+
+    @cached_property
+    def model(self) -> dict[str, Any]:
+        encoder = self.context.encoder
+        return {
+            "name": encoder.name,
+            "weights": weights_of(encoder),
+            "fingerprint": encoder.fingerprint,
+            "architecture": None if encoder.model is None else encoder.model.config.model_type,
+            "num_parameters": None if encoder.model is None else encoder.model.num_parameters(),
+            "settings": encoder.settings(),
+        }
+
+    @cached_property
+    def dataset(self) -> dict[str, Any]:
+        data = self.context.data
+        sides = {name: side for name in SIDES if (side := getattr(data, name)) is not None}
+        return {
+            "name": data.name,
+            "benchmark": data.benchmark,
+            "is_whole_benchmark": data.is_whole_benchmark,
+            "is_toy": data.is_toy,
+            "metric": data.metric,
+            "num_classes": len(data.test.label_names),
+            "num_pictures": {name: len(side) for name, side in sides.items()},
+            "fingerprints": {name: side.fingerprint for name, side in sides.items()},
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        asked = (self.model["fingerprint"], self.dataset["fingerprints"], self.dataset["metric"])
+        return question_of(self.protocol, *asked, asdict(self.config), self.context.seed, CODE_VERSION)
+
+    def check(self) -> None:
+        """Refuse what cannot be answered."""
+        needed, data, encoder = protocol(self.protocol), self.context.data, self.context.encoder
+        if isinstance(data.test, MaskedImages) != (needed.needs == "masks"):
+            what = "a class a pixel" if needed.needs == "masks" else "a class a picture"
+            raise UserInputError(f"protocol '{self.protocol}' needs {what}, which '{data.name}' does not have")
+        if encoder.model is None and needed.uses != "features":
+            raise UserInputError(f"protocol '{self.protocol}' needs a model; '{PIXELS}' is none")
+
+    def difference(self, before: EvaluationResult) -> str:
+        """Say what differs from a result that is there."""
+        if before.model["fingerprint"] != self.model["fingerprint"]:
+            return "another encoder, or pictures prepared otherwise"
+        if before.dataset["fingerprints"] != self.dataset["fingerprints"]:
+            return "other pictures"
+        return f"seed {before.seed}, now {self.context.seed}" if before.seed != self.context.seed else "other settings"
+
+
+def _answer(question: _Question, file: Path, plan: EvaluationPlan) -> EvaluationResult:
+    """Return the result of a protocol, from the file if it is there."""
+    if file.is_file():
+        before = read_result(file)
+        if before.question == question.digest:
+            return before
+        if not plan.replace:
+            raise UserInputError(
+                f"'{file}' holds the result of another question ({question.difference(before)}); "
+                "type another --output, or --replace"
+            )
+    question.check()
+    start = time.perf_counter()
+    outcome = protocol(question.protocol).evaluate(question.context, question.config)
+    result = EvaluationResult(
+        model=question.model,
+        dataset=question.dataset,
+        protocol=question.protocol,
+        primary=outcome.primary,
+        metrics=dict(outcome.metrics),
+        intervals={metric: list(interval) for metric, interval in outcome.intervals.items()},
+        config=dict(outcome.config),
+        details=dict(outcome.details),
+        seed=question.context.seed,
+        question=question.digest,
+        seconds=round(time.perf_counter() - start, 2),
+        machine=plan.machine,
+        versions=plan.versions,
     )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    result.write(file)
+    return result
 
 
-def encoder_accuracies(
-    encoder: PreTrainedModel, train: LabelledImages, test: LabelledImages, *, seed: int, name: str = "encoder"
-) -> dict[str, float]:
-    """Evaluate one encoder by kNN and a linear probe, as `evaluate_encoders` does, and return the accuracies alone.
-
-    Returns:
-        `knn_top1` and `linear_top1`, fractions right.
-    """
-    config = EvaluationConfig()
-    tables = [_table(encoder, data, config, f"features, {name}") for data in (train, test)]
-    found = _classify(*tables, seed, config)
-    predicted = {"knn_top1": found["knn"][PRIMARY_K], "linear_top1": found["linear"]}
-    return {metric: float((right == tables[1].labels).float().mean()) for metric, right in predicted.items()}
-
-
-def _classify(train: FeatureTable, test: FeatureTable, seed: int, config: EvaluationConfig) -> dict[str, Any]:
-    """Predict the classes of the test table in both ways."""
-    ks = sorted({*config.neighbour_counts, PRIMARY_K})
-    probe = linear_probe(
-        train.features,
-        train.labels,
-        test.features,
-        seed=seed_for(seed, "linear probe"),
-        groups=train.groups.numpy(),
-        config=config.linear_probe,
-    )
-    return {
-        "knn": knn_predictions(train.features, train.labels, test.features, ks=ks, temperature=config.temperature),
-        "linear": probe.predictions,
-        "probe_facts": {
-            "base_learning_rate": probe.base_learning_rate,
-            "validation_top1": probe.validation_scores[probe.base_learning_rate],
-        },
-    }
+def weights_of(encoder: Encoder) -> str | None:
+    """Return which weights these are: the SHA-256 of the file in a folder, else the commit on the Hub, if any."""
+    if encoder.model is None or encoder.name.startswith(UNTRAINED):
+        return None
+    file = Path(encoder.name).expanduser() / "model.safetensors"
+    if file.is_file():
+        digest = sha256()
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+    return getattr(encoder.model.config, "_commit_hash", None)
 
 
-def _settings(config: EvaluationConfig, encoders: Mapping[str, PreTrainedModel], seed: int) -> dict[str, Any]:
-    """Return everything that the numbers depend on, as plain values."""
-    sizes = {name: config.image_size or own_image_size(encoder) for name, encoder in encoders.items()}
-    settings = {"seed": seed, **asdict(config), "primary_k": PRIMARY_K, "image_size": sizes}
-    del settings["cache_dir"]
-    for name in ("augmented", "crop_scale", "flip_probability"):  # features are computed once here
-        del settings["linear_probe"][name]
-    return json.loads(json.dumps(settings))
+def _slug(name: str) -> str:
+    """Return a name as the name of a folder."""
+    return re.sub(r"[^\w.-]+", "--", name).strip("-.") or "here"

@@ -21,6 +21,8 @@ from synclr_hf.data.reading import check_complete
 from synclr_hf.data.runs import RUN_FILE, noted_shards, read_record
 from synclr_hf.data.shards import CARD_FOLDER, DATA_FOLDER
 from synclr_hf.errors import UserInputError, unknown_name
+from synclr_hf.evaluation.results import EvaluationResult, results_below
+from synclr_hf.hub.evaluations import EVALUATIONS_DIR, card_with_results
 from synclr_hf.hub.wheel import build_wheel
 
 PARTS = ("encoder", "captions", "images")
@@ -255,9 +257,16 @@ def _encoder(
             has_pretraining=has_pretraining,
             curves=CURVES_FILE if CURVES_FILE in files else None,
         )
-    files["README.md"] = card.encode()
+    files["README.md"] = card_with_results(card, _results(run, weights)).encode()
     files[MARK_FILE] = mark_file(mark)
     return Repository(config.to, "model", mark, files)
+
+
+def _results(run: Path, weights: Path) -> list[EvaluationResult]:
+    """Return what `synclr evaluate` found out about these very weights, if the run has such a folder."""
+    folder = run / EVALUATIONS_DIR
+    mark = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return [result for result in results_below(folder).values() if result.model["weights"] == mark]
 
 
 def _training_state(pretraining: Path) -> dict[str, Path | bytes]:

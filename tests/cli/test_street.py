@@ -178,13 +178,32 @@ def test_accelerate_launch_is_the_same_training(minute_run, environment, tmp_pat
 
 
 def test_evaluate_command_on_a_labelled_set(minute_run, synclr, tmp_path):
-    output = tmp_path / "numbers.json"
-    options = ("--model", minute_run / "encoder", "--eval-dataset", minute_run / "held_out" / "images")
-    done = synclr("evaluate", *options, "--seed", 3, "--output", output)
+    encoder = minute_run / "encoder"
+    models = ("--model", encoder, "--model", f"untrained:{encoder}", "--model", "pixels")
+    options = (
+        "--dataset",
+        minute_run / "held_out" / "images",
+        "--protocols",
+        "knn",
+        "--seed",
+        3,
+        "--output",
+        tmp_path,
+    )
+    done = synclr("evaluate", *models, *options)
     assert done.returncode == 0, done.stderr[-2000:]
-    trained = json.loads(output.read_text())["knn_top1"]["trained"]
-    assert trained == numbers(minute_run)["knn_top1"]["trained"]
-    assert re.search(rf"trained +{trained:.1%}", done.stdout)
+    results = [json.loads(file.read_text()) for file in sorted(tmp_path.rglob("knn.json"))]
+    found = {result["model"]["name"]: result["metrics"]["accuracy"] for result in results}
+    expected = numbers(minute_run)["knn_top1"]
+    assert found == {
+        str(encoder): expected["trained"],
+        f"untrained:{encoder}": expected["untrained"],
+        "pixels": expected["pixels"],
+    }
+    assert all(result["dataset"]["is_toy"] for result in results)
+    assert f"| {100 * expected['trained']:.1f} [" in done.stdout and "not to be compared" in done.stdout
+    compared = synclr("compare", tmp_path)
+    assert compared.returncode == 0 and compared.stdout in done.stdout
 
 
 def test_export_of_the_student(minute_run, synclr, tmp_path):

@@ -1,54 +1,107 @@
-import json
+"""Results of protocols as files: nothing is asked twice or written over, one failure does not stop the rest."""
 
-import numpy as np
+import json
+from dataclasses import replace
+
 import pytest
-import torch
-from PIL import Image
-from transformers import Dinov2Config, Dinov2Model
+from tiny_evaluation import coloured, masked, tiny_encoder
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.labelled_images import labelled_pictures
-from synclr_hf.evaluation.protocols.linear_probe import Config as LinearProbeConfig
-from synclr_hf.evaluation.stage import EvaluationConfig, evaluate_encoders
+from synclr_hf.evaluation.context import EvaluationData
+from synclr_hf.evaluation.protocols import PROTOCOLS, protocol
+from synclr_hf.evaluation.protocols.knn import Config
+from synclr_hf.evaluation.results import find_results, read_result
+from synclr_hf.evaluation.stage import EvaluationPlan, Job, run_evaluations
 
 
-def coloured(count, seed):
-    """Three classes that differ in colour; two pictures a group."""
-    generator = np.random.default_rng(seed)
-    labels = np.arange(count) // 2 % 3
-    pixels = generator.integers(0, 120, (count, 32, 32, 3))
-    pixels[np.arange(count), :, :, labels] += 100
-    pictures = [Image.fromarray(picture.astype(np.uint8)) for picture in pixels]
-    return labelled_pictures(pictures, labels, ["red", "green", "blue"], np.arange(count) // 2)
+def load_data(name):
+    if name == "absent":
+        raise UserInputError("no data set at 'absent'")
+    if name == "masks":
+        return EvaluationData(name, masked(4, 0), masked(2, 1), metric="mean_iou")
+    return EvaluationData(name, coloured(60, 0), coloured(30, 1), is_toy=True)
 
 
 @pytest.fixture(scope="module")
-def encoder():
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 8, "image_size": 32}
-    return Dinov2Model(Dinov2Config(**sizes))
+def encoders():
+    return {"org/tiny": replace(tiny_encoder(), name="org/tiny"), "pixels": tiny_encoder(model=None)}
 
 
-CONFIG = EvaluationConfig(linear_probe=LinearProbeConfig(epochs=10, batch_size=16))
+@pytest.fixture
+def plan(encoders, tmp_path):
+    jobs = [Job("coloured", ("knn",))]
+    return EvaluationPlan(["org/tiny", "pixels"], jobs, tmp_path, encoders.__getitem__, load_data, seed=3)
 
 
-def test_results_are_plain_complete_and_repeatable(encoder):
-    train, test = coloured(60, 0), coloured(30, 1)
-    results = evaluate_encoders({"untrained": encoder}, train, test, seed=5, config=CONFIG)
-    assert json.loads(json.dumps(results)) == results
-    for metric in ("knn_top1", "linear_top1"):
-        assert set(results[metric]) == {"untrained", "pixels"}
-        for name, value in results[metric].items():
-            low, high = results["intervals"][metric][name]
-            assert 0 <= low <= value <= high <= 1
-    assert results["knn_top1"]["pixels"] == results["knn_top1_by_k"]["pixels"]["10"] == 1.0
-    assert set(results["knn_top1_by_k"]["untrained"]) == {"1", "5", "10", "20"}
-    assert (results["num_train"], results["num_test"], results["num_classes"]) == (60, 30, 3)
-    assert results["chance"] == pytest.approx(1 / 3)
-    assert results["settings"]["image_size"] == {"untrained": 32} and results["settings"]["seed"] == 5
-    assert evaluate_encoders({"untrained": encoder}, train, test, seed=5, config=CONFIG) == results
+def test_one_file_a_question_with_all_that_decides_the_answer(plan, tmp_path):
+    answers = list(run_evaluations(plan))
+    files = [tmp_path / "org--tiny" / "coloured" / "knn.json", tmp_path / "pixels" / "coloured" / "knn.json"]
+    assert [answer.file for answer in answers] == files and not any(answer.failure for answer in answers)
+    pixels = json.loads(files[1].read_text())
+    assert pixels["metrics"]["accuracy"] == 1.0 == pixels["metrics"][pixels["primary"]]
+    assert pixels["dataset"]["num_pictures"] == {"train": 60, "test": 30} and pixels["dataset"]["is_toy"]
+    assert (pixels["seed"], pixels["config"]["temperature"], pixels["model"]["architecture"]) == (3, 0.07, None)
+    tiny = read_result(files[0])
+    low, high = tiny.intervals["accuracy"]
+    assert 0 <= low <= tiny.value <= high <= 1
+    assert tiny.model["settings"]["pooling"] == "cls" and tiny.model["num_parameters"] > 0
+    assert [result.model["name"] for result in find_results([tmp_path])] == ["org/tiny", "pixels"]
 
 
-def test_the_name_of_the_baseline_is_taken(encoder):
-    with pytest.raises(UserInputError, match="the name 'pixels' stands for the baseline"):
-        evaluate_encoders({"pixels": encoder}, coloured(12, 0), coloured(6, 1), seed=0, config=CONFIG)
+def test_the_same_question_is_read_and_another_one_is_refused(plan, tmp_path):
+    first = {answer.file: answer.result for answer in run_evaluations(plan)}
+    marks = {file: file.stat().st_mtime_ns for file in first}
+    assert {answer.file: answer.result for answer in run_evaluations(plan)} == first
+    assert {file: file.stat().st_mtime_ns for file in first} == marks
+    other = replace(plan, settings={"knn": Config(temperature=0.5)})
+    assert all("another question (other settings); type another --output" in a.failure for a in run_evaluations(other))
+    assert "(seed 3, now 4)" in next(run_evaluations(replace(plan, seed=4))).failure
+    replaced = next(run_evaluations(replace(other, replace=True)))
+    assert replaced.result.config["temperature"] == 0.5 and read_result(replaced.file) == replaced.result
+
+
+def test_what_fails_does_not_stop_the_rest(plan):
+    jobs = [Job("absent", ("knn",)), Job("masks", ("knn",)), Job("coloured", ("robustness", "segment_knn", "knn"))]
+    answers = list(run_evaluations(replace(plan, models=["pixels"], jobs=jobs)))
+    assert [answer.failure for answer in answers] == [
+        "no data set at 'absent'",
+        "protocol 'knn' needs a class a picture, which 'masks' does not have",
+        "protocol 'robustness' needs a model; 'pixels' is none",
+        "protocol 'segment_knn' needs a class a pixel, which 'coloured' does not have",
+        "",
+    ]
+    assert answers[-1].result.value == 1.0
+
+
+def test_names_that_share_a_folder_and_unknown_protocols_are_refused(plan):
+    with pytest.raises(
+        UserInputError, match="--model org/tiny and --model org--tiny would both be written to org--tiny"
+    ):
+        replace(plan, models=["org/tiny", "org--tiny"])
+    with pytest.raises(UserInputError, match=r"unknown protocol 'knm' \(did you mean 'knn'\?\)"):
+        replace(plan, jobs=[Job("coloured", ("knm",))])
+
+
+def test_damaged_and_foreign_files_are_told(plan, tmp_path):
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(UserInputError, match="no evaluation in"):
+        find_results([tmp_path])
+    with pytest.raises(UserInputError, match="is no evaluation of this version"):
+        find_results([tmp_path / "other.json"])
+    with pytest.raises(UserInputError, match="No such file"):
+        find_results([tmp_path / "absent.json"])
+    file = next(run_evaluations(plan)).file
+    file.write_text(file.read_text()[:-30])
+    with pytest.raises(UserInputError, match="not JSON"):
+        find_results([tmp_path])
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_protocol_is_there_and_its_settings_are_documented(name):
+    from synclr_hf.cli.evaluate import explained
+
+    entry = protocol(name)
+    config = entry.config_class()()
+    told = explained(name)
+    for setting in vars(config):
+        assert f"  {name}.{setting}=" in told, setting

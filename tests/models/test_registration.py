@@ -12,7 +12,7 @@ ORDERS = [
     "from transformers import AutoConfig, AutoModel; import synclr_hf",
     "import synclr_hf; from transformers import CLIPModel; from transformers import AutoConfig, AutoModel",
     "import synclr_hf.models.modeling_synclr; from transformers import AutoModel",
-    "import synclr_hf.evaluation.stage; from transformers import AutoModel",
+    "import synclr_hf.evaluation.side_by_side; from transformers import AutoModel",
 ]
 
 

@@ -1,0 +1,247 @@
+"""Evaluations side by side: one table of rows that may be compared, never toy numbers beside others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from synclr_hf.data.cards import code, table
+from synclr_hf.data.plots import interval_plot
+from synclr_hf.evaluation.anchors import ANCHORS, FINE_GRAINED_AVERAGE, UNSEEN_AVERAGE
+from synclr_hf.evaluation.benchmarks import FINE_GRAINED, UNSEEN
+from synclr_hf.evaluation.intervals import seed_interval
+from synclr_hf.evaluation.results import EvaluationResult
+
+TOY_WORDS = "Toy pictures: these numbers say that the street works, and are not to be compared with any others."
+METRIC_WORDS = {
+    "accuracy": "accuracy",
+    "mean_per_class_accuracy": "mean per-class accuracy",
+    "map_11point": "11-point mAP",
+    "mean_iou": "mIoU",
+    "map": "mAP",
+}
+PAPER = " (paper)"
+AVERAGES = {
+    FINE_GRAINED_AVERAGE: ("average of the nine fine-grained sets", FINE_GRAINED),
+    UNSEEN_AVERAGE: ("average of the six unseen sets", UNSEEN),
+}
+"""Name among the anchors -> name of the row, and the benchmarks that it is the mean of."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table.
+
+    Attributes:
+        value: fraction in [0, 1].
+        interval: (low, high), or `None` where it is not known.
+        from_paper: printed in the paper, not measured.
+        num_seeds: of how many seeds it is the mean.
+    """
+
+    value: float
+    interval: tuple[float, float] | None = None
+    from_paper: bool = False
+    num_seeds: int = 1
+
+    def text(self) -> str:
+        """Return it in per cent."""
+        between = "" if self.interval is None else " [{:.1f}, {:.1f}]".format(*(100 * end for end in self.interval))
+        return f"{100 * self.value:.1f}{between}"
+
+
+@dataclass
+class Comparison:
+    """A table whose rows are data sets with a protocol and whose columns are encoders.
+
+    Attributes:
+        is_toy: whether the pictures are toy pictures.
+        rows: row -> encoder -> number.
+        notes: what a reader must know, one line each.
+    """
+
+    is_toy: bool
+    rows: dict[str, dict[str, Cell]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def columns(self) -> list[str]:
+        """The encoders, those of the paper last."""
+        names = dict.fromkeys(name for cells in self.rows.values() for name in cells)
+        return sorted(names, key=lambda name: name.endswith(PAPER))
+
+    def markdown(self) -> str:
+        """Return the table with its notes."""
+        rows = [
+            [name, *(cells[column].text() if column in cells else "" for column in self.columns)]
+            for name, cells in self.rows.items()
+        ]
+        heads = [code(name) if not name.endswith(PAPER) else name for name in self.columns]
+        words = "Per cent [95 % interval]."
+        head = f"{TOY_WORDS} {words}" if self.is_toy else words
+        notes = "".join(f"\n- {note}" for note in self.notes)
+        return f"{head}\n\n{table(['', *heads], rows, heads)}\n{notes}".rstrip() + "\n"
+
+    def picture(self) -> bytes:
+        """Return the table as a plot, a PNG."""
+        rows = [
+            (
+                name.partition(" (")[0],
+                [(one, 100 * cell.value, _percent(cell.interval), cell.from_paper) for one, cell in cells.items()],
+            )
+            for name, cells in self.rows.items()
+        ]
+        return interval_plot(rows, axis="per cent (toy pictures)" if self.is_toy else "per cent")
+
+
+def compare(results: Sequence[EvaluationResult]) -> list[Comparison]:
+    """Put evaluations side by side.
+
+    Results stand in one row if protocol, metric, and the test pictures are the same; several seeds become their mean
+    with a t interval. Where training pictures or settings of a row differ, a note says so. The paper's numbers join
+    a row of a whole benchmark under the paper's protocol, marked.
+
+    Args:
+        results: at least one.
+
+    Returns:
+        One table for toy pictures, one for all others, whichever there are.
+    """
+    names = _encoder_names(results)
+    tables = []
+    for is_toy in (True, False):
+        found = Comparison(is_toy)
+        rows: dict[tuple[str, ...], list[EvaluationResult]] = {}
+        for result in results:
+            if bool(result.dataset["is_toy"]) == is_toy:
+                rows.setdefault(_row_key(result), []).append(result)
+        labels = _row_names(list(rows))
+        for key, members in rows.items():
+            found.rows[labels[key]] = _cells(members, names) | _anchors(found, members[0])
+            found.notes += _differences(labels[key], members, names)
+        _add_averages(found, rows, names)
+        if rows:
+            if any(name.endswith(PAPER) for name in found.columns):
+                found.notes.append("(paper): printed in the SynCLR paper (arXiv 2312.17742), not measured here.")
+            found.notes = list(dict.fromkeys(found.notes))
+            tables.append(found)
+    return tables
+
+
+def _row_key(result: EvaluationResult) -> tuple[str, ...]:
+    test = result.dataset["fingerprints"]["test"]
+    name = result.dataset["benchmark"] or result.dataset["name"]
+    return (name, result.protocol, METRIC_WORDS.get(result.primary, result.primary), test)
+
+
+def _row_names(keys: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """Name the rows; where two differ in their test pictures alone, by these."""
+    names = {}
+    for name, protocol, metric, test in keys:
+        same = [key for key in keys if key[:3] == (name, protocol, metric)]
+        mark = "" if len(same) == 1 else f", test pictures {test[:6]}"
+        names[name, protocol, metric, test] = f"{name}, {protocol} ({metric}{mark})"
+    return names
+
+
+def _encoder_names(results: Sequence[EvaluationResult]) -> dict[str, str]:
+    """Name the encoders: as typed, and by what else differs where one name stands for several."""
+    typed: dict[str, dict[str, EvaluationResult]] = {}
+    for result in results:
+        typed.setdefault(result.model["name"], {})[result.model["fingerprint"]] = result
+    names = {}
+    for name, members in typed.items():
+        settings = [member.model["settings"] for member in members.values()]
+        for mark, member in members.items():
+            differ = [f"{k}={v}" for k, v in member.model["settings"].items() if any(v != s.get(k) for s in settings)]
+            others = [m for m in members.values() if m.model["settings"] == member.model["settings"]]
+            differ += [f"weights {str(member.model['weights'])[:6]}"] if len(others) > 1 else []
+            names[mark] = name if len(members) == 1 else f"{name} ({', '.join(differ)})"
+    return names
+
+
+def _cells(members: Sequence[EvaluationResult], names: Mapping[str, str]) -> dict[str, Cell]:
+    by_encoder: dict[str, dict[int, EvaluationResult]] = {}
+    for member in members:
+        by_encoder.setdefault(names[member.model["fingerprint"]], {})[member.seed] = member
+    return {name: _cell(list(seeds.values())) for name, seeds in by_encoder.items()}
+
+
+def _cell(runs: Sequence[EvaluationResult]) -> Cell:
+    if len(runs) == 1:
+        low, high = runs[0].intervals[runs[0].primary]
+        return Cell(runs[0].value, (low, high))
+    values = [run.value for run in runs]
+    return Cell(sum(values) / len(values), seed_interval(values), num_seeds=len(values))
+
+
+def _anchors(table: Comparison, result: EvaluationResult) -> dict[str, Cell]:
+    """Return the paper's numbers for a row, if the row is what the paper measured."""
+    is_whole = result.dataset["is_whole_benchmark"] and not table.is_toy
+    return _paper(table, result.dataset["benchmark"], result.protocol) if is_whole else {}
+
+
+def _paper(table: Comparison, benchmark: str, protocol: str) -> dict[str, Cell]:
+    found = {}
+    for model, numbers in ANCHORS.items():
+        anchor = numbers.get(benchmark)
+        if anchor is not None and anchor.protocol == protocol:
+            found[f"{model}{PAPER}"] = Cell(anchor.value, from_paper=True)
+            table.notes += [f"{benchmark} in the paper: {anchor.note}."] if anchor.note else []
+    return found
+
+
+def _add_averages(
+    table: Comparison, rows: Mapping[tuple[str, ...], Sequence[EvaluationResult]], names: Mapping[str, str]
+) -> None:
+    """Add the paper's averages for encoders that were evaluated on all the benchmarks of one, each of them whole."""
+    whole: dict[tuple[str, str], dict[str, Cell]] = {}
+    for members in rows.values():
+        one = members[0]
+        if one.dataset["is_whole_benchmark"]:
+            whole.setdefault((one.dataset["benchmark"], one.protocol), {}).update(_cells(members, names))
+    for name, (told, benchmarks) in AVERAGES.items():
+        for protocol in dict.fromkeys(protocol for _, protocol in whole):
+            columns = [whole.get((benchmark, protocol), {}) for benchmark in benchmarks]
+            complete = [encoder for encoder in columns[0] if all(encoder in column for column in columns)]
+            if complete:
+                cells = {
+                    encoder: Cell(sum(column[encoder].value for column in columns) / len(columns))
+                    for encoder in complete
+                }
+                table.rows[f"{told}, {protocol}"] = cells | _paper(table, name, protocol)
+
+
+def _differences(row: str, members: Sequence[EvaluationResult], names: Mapping[str, str]) -> list[str]:
+    """Say where the members of a row were not made alike."""
+    notes = []
+    first = members[0]
+    shown = names[first.model["fingerprint"]]
+    for other in members[1:]:
+        name = names[other.model["fingerprint"]]
+        config = [
+            f"{key} {_short(first.config.get(key))} and {_short(other.config.get(key))}"
+            for key in dict.fromkeys([*first.config, *other.config])
+            if first.config.get(key) != other.config.get(key)
+        ]
+        if config:
+            notes.append(f"{row}: settings differ between {code(shown)} and {code(name)}: {'; '.join(config)}.")
+        if first.dataset["fingerprints"]["train"] != other.dataset["fingerprints"]["train"]:
+            notes.append(f"{row}: {code(shown)} and {code(name)} learned from other labelled pictures.")
+    seeds: dict[str, set[int]] = {}
+    for member in members:
+        seeds.setdefault(names[member.model["fingerprint"]], set()).add(member.seed)
+    if any(len(found) > 1 for found in seeds.values()):
+        told = "; ".join(f"{code(name)} {', '.join(map(str, sorted(found)))}" for name, found in seeds.items())
+        notes.append(f"{row}: mean [95 % t interval] over the seeds: {told}.")
+    return list(dict.fromkeys(notes))
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _percent(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if interval is None else (100 * interval[0], 100 * interval[1])
