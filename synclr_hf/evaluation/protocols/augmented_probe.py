@@ -30,8 +30,8 @@ from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext
-from synclr_hf.evaluation.encoders import Encoder, normalised, picture_tokens
-from synclr_hf.evaluation.features import FeatureTable, encoder_features, standardised_pixels
+from synclr_hf.evaluation.features import FeatureTable, encoder_features
+from synclr_hf.evaluation.frozen_batches import batch_features, frozen
 from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.protocols.parallel_heads import HeadTraining, validation_scores
 from synclr_hf.evaluation.protocols.rate_choice import (
@@ -76,18 +76,6 @@ def augmented_probe(
     return run.result(test_features)
 
 
-def batch_features(encoder: Encoder, pixels: np.ndarray) -> Tensor:
-    """Return what describes prepared pictures, (B, D) float32.
-
-    Args:
-        encoder: a model in evaluation mode, or raw pixels.
-        pixels: (B, size, size, 3) uint8.
-    """
-    if encoder.model is None:
-        return torch.from_numpy(standardised_pixels(pixels))
-    return picture_tokens(encoder.model, normalised(pixels, encoder.image_mean, encoder.image_std))
-
-
 class _AugmentedRun:
     """Both sets of heads, what they learn from, and how far they are."""
 
@@ -130,21 +118,16 @@ class _AugmentedRun:
     def train(self) -> None:
         """Train both sets of heads, from the checkpoint on where there is one."""
         self._load()
-        model, epochs = self.context.encoder.model, self.config.epochs
-        was_training = model is not None and model.training
         told = f"linear probe, augmented, {self.context.encoder.name}, {self.context.data.name}"
-        a_pass = self.steps_per_epoch * self.batch_size
-        if model is not None:
-            model.eval()
-        try:
-            with Progress(told, epochs * a_pass, "picture", initial=self.first_epoch * a_pass) as bar:
-                for epoch in range(self.first_epoch, epochs):
-                    self._train_epoch(epoch, bar)
-                    if (epoch + 1) % CHECKPOINT_EPOCHS == 0 and epoch + 1 < epochs:
-                        self._save(epoch + 1)
-        finally:
-            if model is not None:
-                model.train(was_training)
+        epochs, a_pass = self.config.epochs, self.steps_per_epoch * self.batch_size
+        with (
+            frozen(self.context.encoder),
+            Progress(told, epochs * a_pass, "picture", initial=self.first_epoch * a_pass) as bar,
+        ):
+            for epoch in range(self.first_epoch, epochs):
+                self._train_epoch(epoch, bar)
+                if (epoch + 1) % CHECKPOINT_EPOCHS == 0 and epoch + 1 < epochs:
+                    self._save(epoch + 1)
 
     def _train_epoch(self, epoch: int, bar: Progress) -> None:
         """Show every picture once, but for an incomplete last batch."""
@@ -156,8 +139,7 @@ class _AugmentedRun:
         for asked, readable, pixels in self._crops(batches, epoch):
             if len(readable):
                 rows.append(readable)
-                with torch.no_grad():
-                    features.append(batch_features(self.context.encoder, pixels).to(self.device, non_blocking=True))
+                features.append(batch_features(self.context.encoder, pixels).to(self.device, non_blocking=True))
             left -= asked
             bar.update(asked)
             if left == 0:
@@ -228,8 +210,9 @@ class _AugmentedRun:
                 "needed: JPEG, PNG or another format that Pillow opens"
             )
         table = self._validation_table()
-        scores = validation_scores(self.chooser.heads, table.features, table.labels, self.context.data.metric)
         finite = np.logical_and(self.chooser.finite(), self.final.finite()).tolist()
+        metric = self.context.data.metric
+        scores = validation_scores(self.chooser.heads, table.features, table.labels, metric, finite)
         best, diverged = best_rate(rates, scores, finite)
         head = list(rates).index(best)
         if self.checkpoint is not None:

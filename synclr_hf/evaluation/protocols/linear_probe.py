@@ -9,8 +9,9 @@ Named deviations from B.2:
   layer is fitted again on all of them. The paper reports the best rate on ImageNet's validation set, which is the set
   its numbers are about: a little more than an unseen test set would give.
 - Features are computed once by default, without augmentation; `augmented` gives the paper's random crops and flips.
-- A test picture is resized to 224 px on its short side and cropped to 224 px: all of the short side is seen. The
-  reference resizes to 256 px and crops 224 px, so that 7/8 of the short side are seen.
+- A test picture comes to its size as the encoder's settings say: by default it is resized to 224 px on its short side
+  and cropped to 224 px (bicubic), so that all of the short side is seen. The reference resizes to 256 px and crops
+  224 px: 7/8 of the short side.
 - Weights start at zero (the problem is convex; the reference draws small ones).
 
 Sets smaller than a batch take one step an epoch with all rows, and the learning rate follows the rows that a batch
@@ -166,10 +167,9 @@ def linear_probe(
     rates = config.base_learning_rates
     search, _, _ = fitted(fit_rows, rates, "probe search")
     chosen_on = torch.from_numpy(validation_rows)
-    scores = validation_scores(
-        search.heads, rows_at_hand[chosen_on.to(rows_at_hand.device)], train_labels[chosen_on], metric
-    )
-    best, diverged = best_rate(rates, scores, search.finite())
+    finite = search.finite()
+    scores = validation_scores(search.heads, train_features[chosen_on], train_labels[chosen_on], metric, finite)
+    best, diverged = best_rate(rates, scores, finite)
     final, batch_size, steps = fitted(np.arange(len(train_labels)), [best], "probe final")
     return LinearProbeResult(
         scores=final.heads.scores(test_features, 0),
@@ -193,7 +193,7 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
         found, facts = _cached_probe(context, config, test.features, device), {}
     if found.steps == config.epochs:
         logger.warning(
-            "linear probe: the train pictures make one batch of %d, so %d steps in all; "
+            "linear probe: an epoch is one batch of %d pictures, so %d steps in all; "
             "a smaller linear.batch_size gives more steps",
             found.batch_size,
             found.steps,
@@ -273,7 +273,9 @@ def _details(config: Config, found: LinearProbeResult) -> dict[str, Any]:
     return {
         "base_learning_rate": found.base_learning_rate,
         "learning_rate": found.base_learning_rate * found.batch_size / REFERENCE_BATCH_SIZE,
-        "validation_scores": {str(rate): score for rate, score in found.validation_scores.items()},
+        "validation_scores": {
+            str(rate): None if rate in found.diverged else score for rate, score in found.validation_scores.items()
+        },
         "chosen_at_edge": len(rates) > 1 and found.base_learning_rate in (rates[0], rates[-1]),
         "train_loss": found.train_loss,
         "diverged_base_learning_rates": list(found.diverged),

@@ -39,8 +39,8 @@ class ParallelHeads(nn.Module):
         self.num_heads = num_heads
 
     def forward(self, features: Tensor) -> Tensor:
-        """Turn (B, D) features into (B, heads, classes) logits."""
-        return (self.norm(features) @ self.weight + self.bias).unflatten(1, (self.num_heads, -1))
+        """Turn (B, D) features of any float type into (B, heads, classes) logits, float32."""
+        return (self.norm(features.float()) @ self.weight + self.bias).unflatten(1, (self.num_heads, -1))
 
     @torch.inference_mode()
     def predict(self, features: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class ParallelHeads(nn.Module):
         weight = self.weight.unflatten(1, (self.num_heads, -1))[:, head]
         bias = self.bias.unflatten(0, (self.num_heads, -1))[head]
         chunks = features.split(PREDICTED_AT_ONCE)
-        return torch.cat([(self.norm(rows.to(weight.device)) @ weight + bias).cpu() for rows in chunks])
+        return torch.cat([(self.norm(rows.to(weight.device).float()) @ weight + bias).cpu() for rows in chunks])
 
 
 class HeadTraining:
@@ -159,16 +159,22 @@ def head_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: (B, heads, classes).
-        labels: (B,) int64, or (B, classes) multi-hot float.
+        labels: (B,) int64, or (B, classes) multi-hot; where it is negative or NaN, a row counts for nothing in
+            a class ("difficult" in VOC2007).
     """
     if labels.dim() == 2:
-        targets = labels[:, None].expand_as(logits)
-        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=2).mean(dim=0)
+        labels = labels.float()
+        counts = (labels >= 0)[:, None].expand_as(logits)
+        targets = labels.clamp(min=0).nan_to_num(0)[:, None].expand_as(logits)
+        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return losses.where(counts, 0).sum(dim=2).mean(dim=0)
     targets = labels[:, None].expand(-1, logits.shape[1])
     return F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").mean(dim=0)
 
 
-def validation_scores(heads: ParallelHeads, features: Tensor, labels: Tensor, metric: str) -> list[float]:
+def validation_scores(
+    heads: ParallelHeads, features: Tensor, labels: Tensor, metric: str, finite: Sequence[bool]
+) -> list[float]:
     """Return the metric of the benchmark for every head on the rows that the learning rate is chosen on.
 
     Args:
@@ -176,12 +182,15 @@ def validation_scores(heads: ParallelHeads, features: Tensor, labels: Tensor, me
         features: (V, D).
         labels: (V,) int64, or (V, C) multi-hot float.
         metric: see `score_predictions`.
+        finite: of each head, whether it did not diverge; NaN stands for the score of one that did.
     """
     labels = labels.cpu()
     if metric == "accuracy":  # all heads at once
-        return (heads.predict(features) == labels).double().mean(dim=1).tolist()
-    scored = (
-        score_predictions(heads.scores(features, head), labels, metric=metric, seed=0)
-        for head in range(heads.num_heads)
-    )
-    return [one.metrics[one.primary] for one in scored]
+        scores = (heads.predict(features) == labels).double().mean(dim=1).tolist()
+        return [score if is_finite else math.nan for score, is_finite in zip(scores, finite, strict=True)]
+
+    def scored(head: int) -> float:
+        found = score_predictions(heads.scores(features, head), labels, metric=metric, seed=0)
+        return found.metrics[found.primary]
+
+    return [scored(head) if is_finite else math.nan for head, is_finite in enumerate(finite)]

@@ -13,6 +13,8 @@ from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.splits import stratified_group_split
 
+_CHECKED_AT_ONCE = 65_536
+
 
 @dataclass(frozen=True)
 class LinearProbeResult:
@@ -21,7 +23,8 @@ class LinearProbeResult:
     Attributes:
         scores: (M, C) float32 on the CPU, logits of the test rows.
         base_learning_rate: the one that was best on the validation part (the smallest among equals).
-        validation_scores: the benchmark's metric on the validation part for every base learning rate, as fractions.
+        validation_scores: the benchmark's metric on the validation part for every base learning rate, as fractions;
+            NaN where one diverged.
         diverged: base learning rates whose loss or weights left the finite numbers; they are never chosen.
         train_loss: mean loss of the last epoch of the layer that made the scores.
         batch_size: rows a step of that layer.
@@ -59,7 +62,7 @@ def validation_split(
         seed: equal seeds, equal splits.
     """
     if labels.dim() == 2:
-        labels = torch.where(labels > 0, labels.sum(dim=0), torch.inf).argmin(dim=1)
+        labels = torch.where(labels > 0, (labels > 0).sum(dim=0), torch.inf).argmin(dim=1)
     groups = np.arange(len(labels)) if groups is None else groups
     fit_rows, validation_rows = stratified_group_split(
         labels.cpu().numpy(), groups, held_out=fraction, seed=seed_for(seed, "probe split")
@@ -88,8 +91,9 @@ def count_classes(labels: Tensor) -> int:
 
 def check_finite(features: Tensor, side: str) -> None:
     """Raise where a feature is not a finite number."""
-    if not (rows := features.isfinite().all(dim=1)).all():
+    finite = sum(int(rows.isfinite().all(dim=1).sum()) for rows in features.split(_CHECKED_AT_ONCE))
+    if finite < len(features):
         raise UserInputError(
-            f"the features of {int((~rows).sum())} of {len(rows)} {side} pictures hold values that are not finite; "
-            "a model in float16 overflows easily: load it in float32 or bfloat16"
+            f"the features of {len(features) - finite} of {len(features)} {side} pictures hold values that are not "
+            "finite; a model in float16 overflows easily: load it in float32 or bfloat16"
         )

@@ -115,7 +115,7 @@ def test_the_protocol_tells_colours_apart_and_says_what_it_chose(caplog):
     context = tiny_context()
     with caplog.at_level(logging.WARNING):
         outcome = evaluate(context, replace(CONFIG, batch_size=1024))
-    assert "the train pictures make one batch of 60, so 10 steps in all" in caplog.text
+    assert "an epoch is one batch of 60 pictures, so 10 steps in all" in caplog.text
     assert outcome.primary == "accuracy" and outcome.metrics["accuracy"] > 0.9
     rate = outcome.details["base_learning_rate"]
     assert outcome.config["learning_rate"] == rate * 60 / 256

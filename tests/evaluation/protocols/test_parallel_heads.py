@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -62,6 +64,10 @@ def test_losses_are_those_of_a_plain_loop():
     hot = torch.randint(2, (4, 3), generator=generator).float()
     binary = [3 * F.binary_cross_entropy_with_logits(logits[:, head], hot) for head in range(2)]
     torch.testing.assert_close(head_losses(logits, hot), torch.stack(binary))
+    hot[0, 1], hot[2, 0] = -1, torch.nan  # counts for nothing
+    losses = F.binary_cross_entropy_with_logits(logits, hot.nan_to_num(0)[:, None].expand(-1, 2, -1), reduction="none")
+    losses[0, :, 1] = losses[2, :, 0] = 0
+    torch.testing.assert_close(head_losses(logits, hot), losses.sum(dim=2).mean(dim=0))
 
 
 def test_predictions_and_scores_agree_and_are_scored():
@@ -71,7 +77,9 @@ def test_predictions_and_scores_agree_and_are_scored():
     for head in range(2):
         assert torch.equal(training.heads.scores(features, head).argmax(dim=1), predicted[head])
     expected = [(predicted[head] == labels).double().mean().item() for head in range(2)]
-    assert validation_scores(training.heads, features, labels, "accuracy") == expected
+    assert validation_scores(training.heads, features, labels, "accuracy", [True, True]) == expected
+    marked = validation_scores(training.heads, features, labels, "accuracy", [False, True])
+    assert math.isnan(marked[0]) and marked[1] == expected[1]
 
 
 def test_a_training_goes_on_where_its_state_was_taken():
