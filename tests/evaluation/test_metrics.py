@@ -95,7 +95,10 @@ def test_files_lie_in_a_folder_that_goes_with_the_metric(tmp_path):
 
 
 def test_every_metric_says_what_it_is():
-    for metric in (TopKAccuracy(), MeanPerClassAccuracy(), ElevenPointMAP(), MeanIoU(num_classes=2)):
+    ours = (TopKAccuracy(), MeanPerClassAccuracy(), ElevenPointMAP(), MeanIoU(num_classes=2))
+    names = ["top_k_accuracy", "mean_per_class_accuracy", "eleven_point_map", "mean_iou"]
+    assert [metric.name for metric in ours] == names
+    for metric in ours:
         assert metric.description and metric.citation.startswith("@") and "predictions:" in metric.inputs_description
         assert metric.inputs_description in metric.compute.__doc__
 
@@ -104,6 +107,7 @@ def test_every_metric_says_what_it_is():
     ("metric", "predictions", "references", "message"),
     [
         (TopKAccuracy, [[0.1, 0.9]], [0, 1], "1 predictions beside 2 references"),
+        (TopKAccuracy, [[0.1, 0.9]], None, "predictions or references are missing; give both"),
         (TopKAccuracy, [1, 0], [0, 1], r"shape \(2,\); needed: a score a class"),
         (TopKAccuracy, [[0.1, float("nan")]], [0], "1 of 1 pictures have a score that is not a number"),
         (MeanPerClassAccuracy, [0], [-1], "a reference is -1; allowed: class numbers of 0 or more"),
