@@ -56,6 +56,8 @@ class _Reducing(evaluate.Metric):
 
     def add_batch(self, *, predictions: Any = None, references: Any = None) -> None:
         """Add a batch of pictures."""
+        if predictions is None or references is None:
+            raise UserInputError("predictions or references are missing; give both")
         if len(predictions) != len(references):
             raise UserInputError(
                 f"{len(predictions)} predictions beside {len(references)} references; needed: as many of each"
@@ -199,6 +201,7 @@ class MeanIoU(_Reducing):
     def __init__(self, num_classes: int, ignore_index: int | None = 255, **options: Any) -> None:
         self.num_classes, self.ignore_index = num_classes, ignore_index
         super().__init__(**options)
+        self.info.module_name = "mean_iou"  # made of the class's name it reads mean_io_u
 
     def _info(self) -> evaluate.MetricInfo:
         masks, counts = List(List(Value("int32"))), List(Value("int64"))

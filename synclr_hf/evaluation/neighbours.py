@@ -144,8 +144,8 @@ def unit_rows(features: Tensor, side: str, device: torch.device) -> Tensor:
     if not lengths.isfinite().all():  # a row of finite numbers below 1e18 has a finite length
         bad = int((~lengths.isfinite()).sum())
         raise UserInputError(
-            f"the features of {bad} {side} pictures are not finite (NaN or infinite); look at the model "
-            "(a damaged checkpoint, or float16 that overflows: float32 instead)"
+            f"the features of {bad} {side} pictures are not finite (NaN or infinite): a damaged checkpoint, or "
+            "numbers that overflow in float16; type --dtype float32"
         )
     return F.normalize(rows, dim=1)
 

@@ -74,8 +74,8 @@ def score_predictions(
         raise UserInputError("there is no test picture to score; give a data set with a test split that is not empty")
     if num_bad := int(scores.isnan().any(dim=1).sum()):
         raise UserInputError(
-            f"{num_bad} of {len(scores)} test pictures have a score that is not a number (NaN); "
-            "look at the features of the model (a damaged checkpoint, or float16 that overflows: --dtype float32)"
+            f"{num_bad} of {len(scores)} test pictures have a score that is not a number (NaN): a damaged checkpoint, "
+            "or numbers that overflow in float16; type --dtype float32"
         )
     scores, labels = scores.detach().cpu(), labels.cpu()
     groups = np.arange(len(scores)) if groups is None else groups

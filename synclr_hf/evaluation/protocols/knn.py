@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.context import EvaluationContext, Outcome
 from synclr_hf.evaluation.neighbours import QUERIES_AT_ONCE, nearest_rows
 from synclr_hf.evaluation.scoring import score_predictions
+
+if TYPE_CHECKING:
+    from synclr_hf.evaluation.context import EvaluationContext, Outcome
 
 NEIGHBOUR_COUNTS = (1, 5, 10, 20)
 """The numbers of neighbours k that are always reported."""
@@ -155,6 +158,8 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
     Raises:
         UserInputError: a setting that cannot be, an empty side, or features that are not finite.
     """
+    from synclr_hf.evaluation.context import Outcome  # the votes alone do without transformers
+
     ks = sorted({*config.neighbour_counts, PRIMARY_K})
     if ks[0] < 1:
         raise UserInputError(
