@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from synclr_hf.errors import UserInputError
@@ -18,8 +18,7 @@ from synclr_hf.evaluation.vision_outputs import patch_size, vision_part
 def attention_maps(encoder: Encoder, pixel_values: Tensor) -> Tensor:
     """Return how the class token of the last layer divides its attention, (B, heads, h, w) float32 on the CPU.
 
-    The numbers of a head sum to at most 1: what is missing goes to the class token itself and to registers. For a
-    moment the attention of all layers is held, layers x heads x tokens^2 numbers a picture: give few at a time.
+    The numbers of a head sum to at most 1: what is missing goes to the class token itself and to registers.
 
     Args:
         encoder: a vision transformer with a class token.
@@ -32,17 +31,12 @@ def attention_maps(encoder: Encoder, pixel_values: Tensor) -> Tensor:
         raise without_class_token(encoder)
     side = patch_size(encoder.model)
     rows, columns = pixel_values.shape[-2] // side, pixel_values.shape[-1] // side
-    part = vision_part(encoder.model)
-    options = {"output_attentions": True}
-    if "interpolate_pos_encoding" in inspect.signature(part.forward).parameters:
-        options["interpolate_pos_encoding"] = True
     with evaluating(encoder.model), eager_attention(encoder.model):
-        output = part(pixel_values=pixel_values.to(part.device, part.dtype), **options)
-        attentions = getattr(output, "attentions", None)
-        special = attentions[-1].shape[-1] - rows * columns if attentions and attentions[-1].dim() == 4 else 0
-        if special < 1 or attentions[-1].shape[-2] != attentions[-1].shape[-1]:
-            raise without_class_token(encoder)
-        return attentions[-1][:, :, 0, special:].unflatten(-1, (rows, columns)).float().cpu()
+        attention = _first_row_of_last_layer(vision_part(encoder.model), pixel_values)
+    special = 0 if attention is None else attention.shape[-1] - rows * columns
+    if attention is None or special < 1:
+        raise without_class_token(encoder)
+    return attention[:, :, special:].unflatten(-1, (rows, columns)).float().cpu()
 
 
 def has_class_token(encoder: Encoder) -> bool:
@@ -76,3 +70,34 @@ def without_class_token(encoder: Encoder) -> UserInputError:
         f"'{encoder.name}' ({what}) has no class token whose attention could be drawn; allowed: SynCLR, DINOv2, "
         "DINOv3, CLIP, ViT and other transformers with one; type --kinds pca,neighbours,map"
     )
+
+
+def _first_row_of_last_layer(part: PreTrainedModel, pixel_values: Tensor) -> Tensor | None:
+    """Return the attention of the first token in the last layer, (B, heads, T); `None`: the model does not tell it.
+
+    Most attention modules hand out their weights: all but one row of the latest is dropped at once. Asking the model
+    to gather them would hold layers x heads x T^2 numbers: 10 GB for ViT-B/16 and one picture of 1,024 pixels.
+    """
+    latest: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: object, output: object) -> None:
+        weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+        if isinstance(weights, Tensor) and weights.dim() == 4 and weights.shape[-1] == weights.shape[-2]:
+            latest[:] = [weights[:, :, 0].clone()]
+
+    takes = inspect.signature(part.forward).parameters
+    options = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in takes else {}
+    pixel_values = pixel_values.to(part.device, part.dtype)
+    modules = [module for module in part.modules() if "attention" in type(module).__name__.lower()]
+    hooks = [module.register_forward_hook(keep) for module in modules]
+    try:
+        output = part(pixel_values=pixel_values, **options)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not latest:  # BEiT's modules tell only when asked
+        output = part(pixel_values=pixel_values, output_attentions=True, **options)
+        gathered = getattr(output, "attentions", None)
+        if gathered and gathered[-1].dim() == 4 and gathered[-1].shape[-1] == gathered[-1].shape[-2]:
+            latest.append(gathered[-1][:, :, 0])
+    return latest[0] if latest else None

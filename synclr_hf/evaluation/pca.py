@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from synclr_hf.errors import UserInputError
@@ -56,7 +56,8 @@ class PcaBasis:
         if self.foreground is not None:
             tensors |= {"foreground_mean": self.foreground.mean, "foreground_direction": self.foreground.direction}
             facts["threshold"] = self.foreground.threshold
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file, {"facts": json.dumps(facts)})
+        held = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        Path(file).write_bytes(save(held, {"facts": json.dumps(facts)}))  # `save_file` lets nobody else read the file
 
     @classmethod
     def load(cls, file: str | Path) -> PcaBasis:

@@ -20,6 +20,7 @@ from synclr_hf.evaluation.attention import attention_maps, has_class_token, with
 from synclr_hf.evaluation.encoder_loading import load_encoder
 from synclr_hf.evaluation.encoders import Encoder, normalised, patch_maps
 from synclr_hf.evaluation.features import FeatureTable, encoder_features
+from synclr_hf.evaluation.foreground_split import read_threshold
 from synclr_hf.evaluation.neighbours import neighbours_within
 from synclr_hf.evaluation.pca import PcaBasis, fit_pca_basis
 from synclr_hf.evaluation.pictures import resize_and_crop
@@ -119,10 +120,10 @@ def visualize(config: VisualizeConfig) -> Iterator[str]:
     kinds = _kinds(config)
     basis = _basis(config)
     found = shown_pictures(config.images, split=config.split)
+    Path(config.output).expanduser().mkdir(parents=True, exist_ok=True)
     encoder = load_encoder(config.model, seed=config.seed, device=config.device, dtype=torch.float32)
     chosen = in_turns(found.data.labels.tolist(), seed_for(config.seed, "visualize"))[: config.pool]
     work = _Work(config, encoder, found.rows(chosen))
-    work.folder.mkdir(parents=True, exist_ok=True)
     unreadable = _choose_shown(work)
     hindered = {kind: error for kind in kinds if (error := _hindrance(kind, work)) is not None}
     if hindered and config.kinds is not None:
@@ -154,6 +155,8 @@ def _kinds(config: VisualizeConfig) -> list[str]:
         if value is not None and not 1 <= value <= (most or value):
             allowed = f"1 to {most}" if most else "1 or more"
             raise UserInputError(f"--{name} {value} is not allowed; allowed: {allowed}; type --{name} {most or 448}")
+    if _threshold(config.threshold) is not None:
+        read_threshold(config.threshold)
     if (config.height is None) != (config.width is None):
         missing = "width" if config.width is None else "height"
         raise UserInputError(f"--height and --width come together; type --{missing} as well, e.g. --{missing} 448")
@@ -224,7 +227,10 @@ def _patch_pictures(work: _Work, what: str, see: Callable[[Encoder, Tensor], Ten
     maps = []
     with Progress(what, total=len(images), unit="picture") as bar:
         for image in images:
-            maps.append(see(work.encoder, work.pixel_values(image))[0])
+            seen = see(work.encoder, work.pixel_values(image))[0]
+            if not seen.isfinite().all():
+                raise UserInputError(f"{what} of '{work.encoder.name}' are NaN or infinite; check the model's weights")
+            maps.append(seen)
             bar.update()
     return images, maps
 
@@ -251,7 +257,7 @@ def _draw_pca(work: _Work, basis: PcaBasis | None) -> Iterator[str]:
 
 
 def _draw_attention(work: _Work) -> Iterator[str]:
-    images, maps = _patch_pictures(work, "attention", attention_maps)
+    images, maps = _patch_pictures(work, "attention maps", attention_maps)
     file = work.folder / "attention.png"
     attention_sheet(images, maps, [text for _, text in work.shown], smooth=work.config.smooth).save(file)
     yield f"attention: {file} ({_grid_told(maps, 1)}, {len(maps[0])} heads)"
@@ -285,9 +291,8 @@ def _draw_map(work: _Work) -> Iterator[str]:
     features = F.normalize(table.features, dim=1)
     plane = principal_components(features, 2)
     points = plane.scores(features).numpy()
-    pictures = [resize_and_crop(_opened(work, row), THUMBNAIL) for row in range(len(table))]
     file = work.folder / "map.png"
-    drawn = thumbnail_map(file, points, pictures, plane.explained)
+    drawn = thumbnail_map(file, points, lambda row: resize_and_crop(_opened(work, row), THUMBNAIL), plane.explained)
     yield f"map: {file} ({drawn:,} of {len(table):,} pictures drawn)"
     if work.pictures.has_classes:
         file = work.folder / "map_classes.png"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,19 +33,23 @@ _COLOURS = (
     "#1f3b73",
 )
 _OTHER = "#c3cacd"
+_MANY = 500
+"""Points from which on they are smaller."""
 _WIDTH, _LEAST_HEIGHT, _MOST_HEIGHT = 8.0, 4.5, 8.5
 """Of a plane in inches."""
 _LEFT, _BOTTOM, _TOP = 0.9, 0.6, 0.4
 """Room for words around the axes in inches."""
 
 
-def thumbnail_map(file: Path, points: np.ndarray, pictures: Sequence[Image.Image], explained: Sequence[float]) -> int:
+def thumbnail_map(
+    file: Path, points: np.ndarray, picture: Callable[[int], Image.Image], explained: Sequence[float]
+) -> int:
     """Draw pictures at their points, earlier ones first; one that would lie on another stays a grey dot.
 
     Args:
         file: a PNG.
         points: (N, 2) places of the pictures.
-        pictures: N squares of `THUMBNAIL` pixels.
+        picture: gives the picture of a row, a square of `THUMBNAIL` pixels; asked for those that are drawn.
         explained: share of the variance along each axis, in [0, 1].
 
     Returns:
@@ -59,7 +63,7 @@ def thumbnail_map(file: Path, points: np.ndarray, pictures: Sequence[Image.Image
         drawn = apart(axes.transData.transform(points), THUMBNAIL + 4)
         zoom = 72 / figure.dpi  # a pixel of the picture is a pixel of the file
         for place in drawn:
-            framed = ImageOps.expand(pictures[place], 1, _OTHER)
+            framed = ImageOps.expand(picture(place), 1, _OTHER)
             box = OffsetImage(np.asarray(framed), zoom=zoom, interpolation="nearest")
             axes.add_artist(AnnotationBbox(box, points[place], frameon=False, pad=0, zorder=2))
         axes.set_title(
@@ -84,6 +88,7 @@ def class_map(file: Path, points: np.ndarray, classes: Sequence[str], explained:
     counts = Counter(classes)
     named = sorted(counts, key=lambda name: (-counts[name], name))[:MOST_CLASSES]
     chosen = np.asarray([name in named for name in classes])
+    size = 5.5 if len(classes) < _MANY else 4.0
     with plot_figure(_LEAST_HEIGHT) as figure:
         axes = _plane(figure, points, explained, right=1.9, margin=12)
         for number, name in enumerate(sorted(named, key=str.lower)):
@@ -93,8 +98,8 @@ def class_map(file: Path, points: np.ndarray, classes: Sequence[str], explained:
                 *points[rows].T,
                 marker,
                 color=_COLOURS[number],
-                markersize=5.5,
-                markeredgewidth=0.4,
+                markersize=size,
+                markeredgewidth=0.3,
                 markeredgecolor="white",
                 label=plot_label(name),
                 zorder=2,

@@ -18,7 +18,7 @@ _LEAST_BLOCK = 4
 _SHEET_WIDTH = 2200
 _BLOCKS_FROM = 5
 """Pictures from which on two stand in a row."""
-_CLIPPED = 0.99
+_CLIPPED, _LEAST_FOCUS = 0.99, 3
 _HEAT = "magma"
 
 
@@ -92,13 +92,16 @@ def attention_sheet(
 
 
 def heat(values: Tensor) -> np.ndarray:
-    """Return attention (h, w) as colours, (h, w, 3) in [0, 1]; the lightest is the 99th percentile.
+    """Return attention (h, w) as colours, (h, w, 3) in [0, 1].
 
-    One patch often draws so much attention (artefacts, Darcet et al. 2024) that it would leave the others dark.
+    The lightest is the 99th percentile: one patch often draws so much attention (artefacts, Darcet et al. 2024) that
+    it would leave the others dark. It is at least `_LEAST_FOCUS` times even attention, or a head that looks nowhere in
+    particular would seem to look everywhere.
     """
     from matplotlib import colormaps
 
-    top = values.flatten().quantile(_CLIPPED).clamp_min(1e-12)
+    even = values.sum() / values.numel()
+    top = values.flatten().quantile(_CLIPPED).maximum(_LEAST_FOCUS * even).clamp_min(1e-12)
     return colormaps[_HEAT]((values / top).clamp(0, 1).numpy())[..., :3]
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 from tiny_evaluation import tiny_encoder, tiny_model
 from transformers import (
     CLIPConfig,
@@ -80,6 +81,20 @@ def test_both_towers_of_clip_keep_their_own_kernels():
     assert maps.shape == (2, 2, 4, 6) and (maps.sum(dim=(2, 3)) < 1).all()
     assert model.config.vision_config._attn_implementation == "sdpa"
     assert model.config.text_config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("kind", ["ViT", "Beit", "DeiT", "DINOv3ViT"])
+def test_other_models_give_what_they_gather_themselves(kind):
+    torch.manual_seed(0)
+    sizes = {**SIZES, "intermediate_size": 16, "initializer_range": 0.3}
+    model = getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**sizes)).eval()
+    maps = attention_maps(tiny_encoder(model=model), pixels(32, 32))
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        whole = model(pixels(32, 32), output_attentions=True).attentions[-1]
+    torch.testing.assert_close(maps.flatten(2), whole[:, :, 0, -16:])
+    hooks = [hook.__name__ for module in model.modules() for hook in module._forward_hooks.values()]
+    assert "keep" not in hooks
 
 
 def test_registers_are_no_patches():

@@ -10,6 +10,7 @@ from synclr_hf.cli.main import main
 from synclr_hf.models import SynCLRConfig, SynCLRModel
 from synclr_hf.report.visualize import VisualizeConfig, prepared
 from synclr_hf.report.visualize_map import apart
+from synclr_hf.report.visualize_patches import heat
 from synclr_hf.report.visualize_sheets import GAP, Cell, cut, font, sheet
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
@@ -131,6 +132,15 @@ def test_pictures_that_cannot_be_read_are_counted(typed, tmp_path, place):
     assert status == 0 and "note: 1 of 7 pictures cannot be read and are left out" in out
 
 
+def test_a_broken_model_is_named_before_anything_is_drawn(typed, tmp_path):
+    model = SynCLRModel(SynCLRConfig(**SIZES))
+    model.norm.weight.data[0] = float("nan")
+    model.save_pretrained(tmp_path / "broken")
+    status, _, errors = typed("--output", tmp_path, "--kinds", "pca", "--size", 32, model=tmp_path / "broken")
+    assert status == 2 and "patch features of" in errors and "are NaN or infinite; check the model's weights" in errors
+    assert not (tmp_path / "pca.png").exists()
+
+
 def test_a_basis_of_another_width_is_refused(typed, tmp_path):
     torch.manual_seed(0)
     SynCLRModel(SynCLRConfig(**{**SIZES, "hidden_size": 8})).save_pretrained(tmp_path / "narrow")
@@ -155,6 +165,14 @@ def test_sheets_are_as_large_as_their_cells():
     assert drawn.width == 2 * (80 + GAP) + 28 + 2 * GAP
     assert (np.asarray(drawn) == (255, 0, 0)).all(axis=2).sum() == 6 * 40 * 30
     assert font().getlength(cut("a word that is much too long", 40)) <= 40 and cut("a\nb", 90) == "a b"
+
+
+def test_attention_that_looks_nowhere_is_not_drawn_as_looking_everywhere():
+    even, focused = torch.full((10, 10), 0.01), torch.full((10, 10), 0.001)
+    focused[3:5, 4] = 0.4
+    assert len(np.unique(heat(even).reshape(-1, 3), axis=0)) == 1
+    assert heat(even).sum(axis=2).max() < 1.2 < heat(focused)[3, 4].sum() < 3
+    assert heat(torch.zeros(2, 2)).max() < 0.1
 
 
 def test_squares_that_would_lie_on_an_earlier_one_are_left_out():
