@@ -105,7 +105,6 @@ def upernet(
     model = UperNetForSemanticSegmentation(whole).float()
     _copy_weights(encoder, model.backbone)
     model.backbone = PyramidBackbone(model.backbone)
-    model.accepts_loss_kwargs = False  # the Trainer would take **kwargs of its forward for that
     return model
 
 
