@@ -34,7 +34,7 @@ class PlainModule(nn.Module):
     """A model of transformers as a module like any other.
 
     The Trainer renames the weights of a `PreTrainedModel` when it saves them and reads them back by their own names:
-    a run that goes on from a checkpoint would begin with the backbone it was built with.
+    a run that goes on from a checkpoint would not have the weights it stopped with.
 
     Args:
         model: takes `pixel_values` and `labels`, gives a `loss`.

@@ -174,5 +174,19 @@ def test_settings_of_upernet_that_do_not_fit_are_refused():
     encoder = context().encoder
     with pytest.raises(UserInputError, match="crops_at_once 3 does not divide upernet.batch_size 32"):
         upernet.effective_settings(encoder, upernet.Config(crops_at_once=3))
-    with pytest.raises(UserInputError, match="upernet.steps 0"):
+    with pytest.raises(UserInputError, match="upernet.steps is 0; allowed: 1 or more; type upernet.steps=60000"):
         upernet.effective_settings(encoder, upernet.Config(steps=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "told"),
+    [
+        ("segment_knn", {"temperature": 0.0}, "segment_knn.temperature is 0.0; allowed: above 0; type .*=0.07"),
+        ("segment_knn", {"min_share": 2}, "segment_knn.min_share is 2; allowed: above 0, at most 1"),
+        ("segment_linear", {"learning_rates": ()}, r"learning_rates is \(\); allowed: above 0; type .*=0.0003,0.001,"),
+        ("foreground", {"short_side": 0}, "foreground.short_side is 0; allowed: 1 or more; type .*=448"),
+    ],
+)
+def test_settings_outside_their_range_are_refused(name, changes, told):
+    with pytest.raises(UserInputError, match=told):
+        protocol(name).evaluate(context(), protocol(name).config_class()(**changes))
