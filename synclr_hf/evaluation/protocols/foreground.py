@@ -25,6 +25,7 @@ from synclr_hf.evaluation.measures import class_iou, mean_iou
 from synclr_hf.evaluation.segmentation.frozen_maps import mapped_pictures
 from synclr_hf.evaluation.segmentation.pairs import checked_sides
 from synclr_hf.evaluation.segmentation.results import MaskScorer
+from synclr_hf.evaluation.segmentation.settings import check_settings
 from synclr_hf.evaluation.segmentation.upsampling import upsampled_strips
 
 NUM_COMPONENTS = 3
@@ -71,6 +72,7 @@ class Components:
 def evaluate(context: EvaluationContext, config: Config) -> Outcome:
     """Compare thresholded principal components with the foreground of the test masks."""
     train, test, seed = context.data.train, context.data.test, seed_for(context.seed, "foreground")
+    check_settings("foreground", config, one_or_more=("short_side", "max_pictures"))
     checked_sides(train, test)
     background = background_names(test.label_names, config.background)
     table = np.full(256, IGNORED, dtype=np.uint8)

@@ -21,6 +21,7 @@ from synclr_hf.evaluation.segmentation.frozen_maps import MappedPicture, mapped_
 from synclr_hf.evaluation.segmentation.pairs import checked_sides
 from synclr_hf.evaluation.segmentation.patch_tables import DrawnFeatures, drawn_patches
 from synclr_hf.evaluation.segmentation.results import MaskScorer
+from synclr_hf.evaluation.segmentation.settings import check_settings
 from synclr_hf.evaluation.segmentation.upsampling import upsampled_classes
 
 _PATCHES_AT_ONCE = 16384
@@ -51,6 +52,13 @@ class Config:
 def evaluate(context: EvaluationContext, config: Config) -> Outcome:
     """Predict test masks by votes of train patches."""
     train, test, seed = context.data.train, context.data.test, seed_for(context.seed, "segment knn")
+    check_settings(
+        "segment_knn",
+        config,
+        one_or_more=("neighbours", "short_side", "max_patches"),
+        positive=("temperature",),
+        shares=("min_share",),
+    )
     checked_sides(train, test)
     gallery = drawn_patches(
         context.encoder,

@@ -35,6 +35,7 @@ from synclr_hf.evaluation.segmentation.crops import SegmentationCrops, scaled_si
 from synclr_hf.evaluation.segmentation.frozen_maps import patch_size
 from synclr_hf.evaluation.segmentation.pairs import checked_sides, read_pair
 from synclr_hf.evaluation.segmentation.results import MaskScorer
+from synclr_hf.evaluation.segmentation.settings import check_settings
 from synclr_hf.evaluation.segmentation.training import SegmentationTrainer, train, training_arguments
 from synclr_hf.evaluation.segmentation.upernet_model import layer_decay_groups, upernet
 from synclr_hf.evaluation.segmentation.upsampling import upsampled_classes
@@ -101,15 +102,18 @@ def effective_settings(encoder: Encoder, config: Config) -> dict[str, int | floa
     Raises:
         UserInputError: they do not fit together.
     """
-    if config.crops_at_once < 1 or config.batch_size % config.crops_at_once:
+    check_settings(
+        "upernet",
+        config,
+        one_or_more=("steps", "batch_size", "crops_at_once", "crop_size"),
+        zero_or_more=("short_side", "weight_decay", "warmup_steps", "drop_path", "auxiliary_weight"),
+        positive=("learning_rate",),
+        shares=("layer_decay",),
+    )
+    if config.batch_size % config.crops_at_once:
         raise UserInputError(
             f"upernet.crops_at_once {config.crops_at_once} does not divide upernet.batch_size {config.batch_size}; "
             f"allowed: its divisors; type upernet.crops_at_once={config.batch_size}"
-        )
-    if config.steps < 1 or config.crop_size < 1 or config.short_side < 0:
-        raise UserInputError(
-            f"upernet.steps {config.steps}, crop_size {config.crop_size}, short_side {config.short_side}: allowed: "
-            "1 or more, 1 or more, 0 or more; type upernet.steps=60000"
         )
     patch = patch_size(encoder)
     crop = -(-config.crop_size // patch) * patch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -87,23 +87,34 @@ def mapped_pictures(
         UserInputError: the encoder has no patch tokens, or its features are not finite.
     """
     size = patch_size(encoder)
+    chunks = [list(rows[start : start + _PICTURES_AT_ONCE]) for start in range(0, len(rows), _PICTURES_AT_ONCE)]
     with Progress(description, total=len(rows), unit="picture") as bar, ThreadPoolExecutor(max_workers=4) as threads:
-        for start in range(0, len(rows), _PICTURES_AT_ONCE):
-            wanted = list(rows[start : start + _PICTURES_AT_ONCE])
-            prepared = threads.map(lambda row: _prepared(data, row, short_side, size), wanted)
-            found = {row: pair for row, pair in zip(wanted, prepared, strict=True) if pair is not None}
-            alike = defaultdict(list)
-            for row, (pixels, _) in found.items():
-                alike[pixels.shape[:2]].append(row)
-            features = {}
-            for (height, width), same in alike.items():
-                together = max(encoder.batch_size * encoder.image_size**2 // (height * width), 1)
-                for first in range(0, len(same), together):
-                    batch = same[first : first + together]
-                    features.update(zip(batch, _maps(encoder, [found[row][0] for row in batch]), strict=True))
-            bar.update(len(wanted))
+
+        def prepare(chunk: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
+            return threads.map(lambda row: _prepared(data, row, short_side, size), chunk)
+
+        coming = prepare(chunks[0] if chunks else [])
+        for place, chunk in enumerate(chunks):
+            pairs, coming = list(coming), prepare(chunks[place + 1] if place + 1 < len(chunks) else [])
+            found = {row: pair for row, pair in zip(chunk, pairs, strict=True) if pair is not None}
+            features = _features(encoder, {row: pixels for row, (pixels, _) in found.items()})
+            bar.update(len(chunk))
             for row, (_, mask) in found.items():
                 yield MappedPicture(row, features.pop(row), mask)
+
+
+def _features(encoder: Encoder, pictures: Mapping[int, np.ndarray]) -> dict[int, Tensor]:
+    """Return the maps of prepared pictures of any sizes; those of one size go through the encoder together."""
+    alike = defaultdict(list)
+    for row, pixels in pictures.items():
+        alike[pixels.shape[:2]].append(row)
+    features: dict[int, Tensor] = {}
+    for (height, width), same in alike.items():
+        together = max(encoder.batch_size * encoder.image_size**2 // (height * width), 1)
+        for first in range(0, len(same), together):
+            batch = same[first : first + together]
+            features.update(zip(batch, _maps(encoder, [pictures[row] for row in batch]), strict=True))
+    return features
 
 
 def _prepared(data: MaskedImages, row: int, short_side: int, size: int) -> tuple[np.ndarray, np.ndarray] | None:

@@ -35,6 +35,7 @@ class LinearHeads:
 def fit_linear_heads(
     features: Tensor,
     labels: Tensor,
+    rows: Tensor,
     *,
     num_classes: int,
     learning_rates: Sequence[float],
@@ -52,6 +53,7 @@ def fit_linear_heads(
     Args:
         features: (P, D), on the device that computes.
         labels: (P,) int64.
+        rows: (R,) int64, the rows that are fitted.
         num_classes: C, classes that do not occur included.
         learning_rates: one head each.
         weight_decay: of the weights, not of the biases.
@@ -61,7 +63,7 @@ def fit_linear_heads(
         description: what the progress bar says.
     """
     width, device = features.shape[1], features.device
-    mean, deviation = _statistics(features)
+    mean, deviation = _statistics(features, rows)
     weights = nn.ParameterList(torch.zeros(num_classes, width, device=device) for _ in learning_rates)
     biases = nn.ParameterList(torch.zeros(num_classes, device=device) for _ in learning_rates)
     groups = []
@@ -74,17 +76,17 @@ def fit_linear_heads(
         optimizer, lambda step: min((step + 1) / rise, (steps - step) / max(steps - rise, 1), 1.0)
     )
     generator = torch.Generator().manual_seed(seed)
-    batch_size = min(batch_size, len(features))
+    batch_size = min(batch_size, len(rows))
     order = torch.zeros(0, dtype=torch.int64)
     with Progress(description, total=steps, unit="step") as bar:
         for _ in range(steps):
             if len(order) < batch_size:
-                order = torch.randperm(len(features), generator=generator)
-            rows, order = order[:batch_size].to(labels.device), order[batch_size:]
-            batch = (features[rows].float() - mean) / deviation
+                order = rows[torch.randperm(len(rows), generator=generator)]
+            drawn, order = order[:batch_size].to(device), order[batch_size:]
+            batch = (features[drawn].float() - mean) / deviation
             logits = F.linear(batch, torch.cat(list(weights)), torch.cat(list(biases)))
             logits = logits.unflatten(1, (len(learning_rates), num_classes))
-            targets = labels[rows, None].expand(-1, len(learning_rates))
+            targets = labels[drawn, None].expand(-1, len(learning_rates))
             losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").mean(dim=0)
             optimizer.zero_grad()
             losses.sum().backward()  # heads share no parameter
@@ -96,9 +98,9 @@ def fit_linear_heads(
     return LinearHeads(folded, shifted)
 
 
-def _statistics(features: Tensor, rows_at_once: int = 65536) -> tuple[Tensor, Tensor]:
+def _statistics(features: Tensor, rows: Tensor, rows_at_once: int = 65536) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of each column, (D,) float32 each; a column that never changes has 1e-3."""
-    total = sum(rows.double().sum(dim=0) for rows in features.split(rows_at_once))
-    mean = total / len(features)
-    squares = sum(((rows.double() - mean) ** 2).sum(dim=0) for rows in features.split(rows_at_once))
-    return mean.float(), ((squares / len(features)) + 1e-6).sqrt().float()
+    parts = rows.to(features.device).split(rows_at_once)
+    mean = sum(features[part].double().sum(dim=0) for part in parts) / len(rows)
+    squares = sum(((features[part].double() - mean) ** 2).sum(dim=0) for part in parts)
+    return mean.float(), (squares / len(rows) + 1e-6).sqrt().float()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.evaluation.encoders import Encoder
 from synclr_hf.evaluation.masked_images import IGNORED, MaskedImages
@@ -83,25 +84,26 @@ def drawn_patches(
     """
     size, num_classes = patch_size(encoder), len(data.label_names)
     labels, rows, places = [], [], []
-    for row in range(len(data)):
-        mask = read_mask(data, row)
-        grid = patch_grid(*mask.shape, short_side=short_side, patch_size=size)
-        found = patch_labels(mask, grid, num_classes=num_classes, min_share=min_share).ravel()
-        kept = np.flatnonzero(found != IGNORED)
-        labels.append(found[kept].astype(np.int16))
-        places.append(kept.astype(np.int32))
-        rows.append(np.full(len(kept), row, dtype=np.int32))
+    with Progress(f"{description}, masks", total=len(data), unit="mask") as bar:
+        for row in range(len(data)):
+            mask = read_mask(data, row)
+            grid = patch_grid(*mask.shape, short_side=short_side, patch_size=size)
+            found = patch_labels(mask, grid, num_classes=num_classes, min_share=min_share).ravel()
+            kept = np.flatnonzero(found != IGNORED)
+            labels.append(found[kept].astype(np.int16))
+            places.append(kept.astype(np.int32))
+            rows.append(np.full(len(kept), row, dtype=np.int32))
+            bar.update()
     label, row_of, place = np.concatenate(labels), np.concatenate(rows), np.concatenate(places)
     chosen = _drawn(label, at_most, balanced=balanced, seed=seed)
     label, row_of, place = label[chosen], row_of[chosen], place[chosen]
     first = np.searchsorted(row_of, np.arange(len(data) + 1))
-    features, kept_rows = [], []
+    table = _Table(len(label))
     wanted = np.unique(row_of).tolist()
     for one in mapped_pictures(encoder, data, wanted, short_side=short_side, description=description):
         mine = slice(first[one.row], first[one.row + 1])
-        features.append(one.features.flatten(0, 1)[torch.from_numpy(place[mine]).long()].half())
-        kept_rows.append(np.arange(mine.start, mine.stop))
-    return _table(features, label, row_of, kept_rows)
+        table.add(one.row, one.features.flatten(0, 1)[torch.from_numpy(place[mine]).long()], label[mine])
+    return table.filled()
 
 
 def drawn_pixels(
@@ -119,16 +121,13 @@ def drawn_pixels(
         told: what the progress bar says.
     """
     each = max(at_most // max(len(rows), 1), 1)
-    features, labels, row_of = [], [], []
+    table = _Table(each * len(rows))
     for one in mapped_pictures(encoder, data, rows, short_side=short_side, description=told):
         labelled = np.flatnonzero(one.mask != IGNORED)
         generator = np.random.default_rng(seed_for(seed, "pixels", one.row))
         chosen = np.sort(generator.permutation(labelled)[:each])
-        features.append(features_at(one.features, one.mask.shape, chosen).half())
-        labels.append(one.mask.ravel()[chosen].astype(np.int64))
-        row_of.append(np.full(len(chosen), one.row))
-    kept = [np.arange(sum(map(len, labels)))] if labels else []
-    return _table(features, np.concatenate(labels or [[]]), np.concatenate(row_of or [[]]), kept)
+        table.add(one.row, features_at(one.features, one.mask.shape, chosen), one.mask.ravel()[chosen])
+    return table.filled()
 
 
 def features_at(features: Tensor, size: tuple[int, int], pixels: np.ndarray) -> Tensor:
@@ -150,14 +149,33 @@ def features_at(features: Tensor, size: tuple[int, int], pixels: np.ndarray) -> 
     return found[0, :, 0].T
 
 
-def _table(features: list[Tensor], labels: np.ndarray, rows: np.ndarray, kept: list[np.ndarray]) -> DrawnFeatures:
-    """Put the features of the pictures that could be read beside their labels."""
-    places = np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
-    return DrawnFeatures(
-        features=torch.cat(features) if features else torch.zeros(0, 1, dtype=torch.float16),
-        labels=torch.from_numpy(labels[places].astype(np.int64)),
-        rows=torch.from_numpy(rows[places].astype(np.int64)),
-    )
+class _Table:
+    """A table that is filled picture by picture, held once.
+
+    Args:
+        length: rows that it has room for.
+    """
+
+    def __init__(self, length: int) -> None:
+        self._features = torch.zeros(0, 1, dtype=torch.float16)
+        self._labels = torch.zeros(length, dtype=torch.int64)
+        self._rows = torch.zeros(length, dtype=torch.int64)
+        self._count = 0
+
+    def add(self, row: int, features: Tensor, labels: np.ndarray) -> None:
+        """Add features (B, D) of one picture with their classes (B,)."""
+        if len(self._features) < len(self._labels):
+            self._features = torch.empty(len(self._labels), features.shape[1], dtype=torch.float16)
+        mine = slice(self._count, self._count + len(features))
+        self._features[mine] = features.half()
+        self._labels[mine] = torch.from_numpy(labels.astype(np.int64))
+        self._rows[mine] = row
+        self._count = mine.stop
+
+    def filled(self) -> DrawnFeatures:
+        """Return what was added."""
+        count = self._count
+        return DrawnFeatures(self._features[:count], self._labels[:count], self._rows[:count])
 
 
 def _drawn(labels: np.ndarray, at_most: int, *, balanced: bool, seed: int) -> np.ndarray:

@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler, SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import TrainOutput
 
 from synclr_hf.data.progress import Progress
 from synclr_hf.errors import UserInputError
@@ -21,21 +30,51 @@ SAVED_AFTER = 200
 """Steps between two checkpoints at least."""
 
 
+class PlainModule(nn.Module):
+    """A model of transformers as a module like any other.
+
+    The Trainer renames the weights of a `PreTrainedModel` when it saves them and reads them back by their own names:
+    a run that goes on from a checkpoint would not have the weights it stopped with.
+
+    Args:
+        model: takes `pixel_values` and `labels`, gives a `loss`.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the loss of a batch of crops."""
+        return {"loss": self.model(pixel_values=pixel_values, labels=labels).loss}
+
+
 class SegmentationTrainer(Trainer):
     """Takes the items in order, and the parameter groups as they are given.
 
     Args:
+        model: of transformers; see `PlainModule`.
         groups: for AdamW.
         description: what the progress bar says.
         **kwargs: of `Trainer`; the data set is drawn already, its length is steps x batch.
     """
 
-    def __init__(self, *, groups: list[dict[str, Any]], description: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self, *, model: PreTrainedModel, groups: list[dict[str, Any]], description: str, **kwargs: Any
+    ) -> None:
+        super().__init__(model=PlainModule(model), **kwargs)
         self._groups = groups
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Bar(description))
+        self._bar = _Bar(description)
+        self.add_callback(self._bar)
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Train as `transformers.Trainer.train` does, and close the bar whatever happens."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._bar.close()
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
         return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
@@ -116,9 +155,10 @@ class _Bar(TrainerCallback):
         """Move the bar."""
         self.progress.update()
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        """Close the bar."""
-        self.progress.close()
+    def close(self) -> None:
+        """Close the bar if it is open."""
+        if self.progress:
+            self.progress.close()
 
     def on_log(
         self,
@@ -134,7 +174,6 @@ class _Bar(TrainerCallback):
             return
         self.progress.note(f"loss {loss:.3f}")
         if not math.isfinite(loss):
-            self.progress.close()
             raise UserInputError(
                 f"the loss of UperNet is {loss} at step {state.global_step}; allowed: finite numbers; type a smaller "
                 "upernet.learning_rate"

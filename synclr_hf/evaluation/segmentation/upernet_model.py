@@ -105,7 +105,6 @@ def upernet(
     model = UperNetForSemanticSegmentation(whole).float()
     _copy_weights(encoder, model.backbone)
     model.backbone = PyramidBackbone(model.backbone)
-    model.accepts_loss_kwargs = False  # the Trainer would take **kwargs of its forward for that
     return model
 
 
@@ -113,7 +112,8 @@ def _backbone_config(encoder: Encoder, drop_path: float) -> Any:
     """Return the configuration of the encoder as a backbone with four maps."""
     config = None if encoder.model is None else copy.deepcopy(vision_config(encoder.model))
     plain = ("patch_size", "num_hidden_layers", "hidden_size", "out_indices")
-    if not (type(config) in AutoBackbone._model_mapping and all(hasattr(config, name) for name in plain)):
+    is_plain = all(hasattr(config, name) for name in plain) and not hasattr(config, "depths")  # no network of stages
+    if not is_plain or type(config) not in AutoBackbone._model_mapping:
         told = "pixels" if config is None else getattr(config, "model_type", type(config).__name__)
         raise UserInputError(
             f"encoder '{encoder.name}' ({told}) is no plain vision transformer that AutoBackbone of transformers "
