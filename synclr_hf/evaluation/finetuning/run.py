@@ -249,7 +249,7 @@ def _folder(context: EvaluationContext, section: str, config: Mapping[str, Any])
 def _own_randomness(seed: int) -> Iterator[None]:
     """Seed the global generators for a block and put them back: the Trainer and stochastic depth draw from them."""
     states = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    devices = list(range(torch.cuda.device_count()))
     try:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed % 2**32)

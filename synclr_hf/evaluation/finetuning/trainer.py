@@ -174,6 +174,8 @@ class ClassifierTrainer(Trainer):
         """Augment the batch on its device and run the model."""
         self.unreadable.update(inputs["unreadable"])
         pixels, targets = self.augmented(inputs["pixels"], inputs["targets"], inputs["place"])
+        # dropout and stochastic depth draw from the global generator, and so does the loader, for its workers
+        torch.manual_seed(seed_for(self.train_dataset.seed, "forward", *inputs["place"]) % 2**32)
         logits = model(pixels)
         loss = classification_loss(logits, targets, multi_label=self.multi_label)
         return (loss, {"logits": logits}) if return_outputs else loss
