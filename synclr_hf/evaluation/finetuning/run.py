@@ -206,10 +206,11 @@ def _num_classes(train: LabelledImages) -> int:
 
 def _unseen(train: LabelledImages, test: LabelledImages, rows: np.ndarray) -> int:
     """Count the scored test pictures of classes that have no train picture."""
-    if np.asarray(train.labels).ndim == 2:
-        seen = np.asarray(train.labels).any(axis=0)
-        return int((np.asarray(test.labels)[rows][:, ~seen] > 0).any(axis=1).sum())
-    return int((~np.isin(np.asarray(test.labels)[rows], np.unique(train.labels))).sum())
+    labels = np.asarray(test.labels)[rows]
+    if labels.ndim == 2:
+        seen = (np.asarray(train.labels) > 0).any(axis=0)
+        return int((labels[:, ~seen] > 0).any(axis=1).sum())
+    return int((~np.isin(labels, np.unique(train.labels))).sum())
 
 
 def _seed(context: EvaluationContext, *names: str) -> int:

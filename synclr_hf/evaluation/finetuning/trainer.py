@@ -185,7 +185,8 @@ class ClassifierTrainer(Trainer):
 
         Args:
             pixels: (B, 3, H, W) uint8.
-            labels: (B,) int64, or (B, C) of 0 and 1 (no label smoothing then).
+            labels: (B,) int64, or (B, C) of 0 and 1, negative or NaN where a picture counts for nothing in a class;
+                these are not smoothed.
             place: (epoch, index) of the first picture; with the seed it decides the random numbers.
 
         Returns:
@@ -196,7 +197,10 @@ class ClassifierTrainer(Trainer):
         pixels = pixels.float().div_(255).sub_(self._mean).div_(self._std)
         pixels = erased(pixels, erasing_boxes(len(pixels), *pixels.shape[-2:], settings.erasing, rng), seed)
         num_classes = self.model.classifier.head.out_features
-        targets = labels.float() if self.multi_label else soft_targets(labels, num_classes, settings.label_smoothing)
+        if self.multi_label:
+            targets = labels.float().masked_fill(labels < 0, torch.nan)  # stays NaN where it is mixed
+        else:
+            targets = soft_targets(labels, num_classes, settings.label_smoothing)
         return mixed(pixels, targets, rng, mixup=settings.mixup, cutmix=settings.cutmix)
 
     def evaluate(

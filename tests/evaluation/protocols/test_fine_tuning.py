@@ -155,6 +155,7 @@ def test_several_classes_a_picture(monkeypatch):
         one = coloured(20, seed)
         labels = np.eye(3, dtype=np.float64)[one.labels]
         labels[:, 1] = 1
+        labels[::2, 0] = -1  # unknown
         sides.append(type(one)(one.pictures, labels, NAMES, one.groups, f"several-{seed}"))
     context = EvaluationContext(tiny_encoder(), EvaluationData("several", *sides, metric="map_11point"))
     outcome = evaluate(context, Config(**{**QUICK, "epochs": 2}))
