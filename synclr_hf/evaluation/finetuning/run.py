@@ -80,6 +80,8 @@ def train_and_score(
         }
         if data.train.labels.ndim == 2:
             config["label_smoothing"] = 0.0
+        if not settings.rand_augment:
+            del config["rand_augment_magnitude"], config["rand_augment_std"]
         learned = [one.numel() for one in classifier.parameters() if one.requires_grad]
         model = AveragedClassifier(classifier, settings.ema_decay)
         with _folder(context, section, config) as (folder, kept):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from synclr_hf.evaluation.finetuning.data import TrainPictures, WholeBatches, co
 from synclr_hf.evaluation.finetuning.erasing import erased, erasing_boxes
 from synclr_hf.evaluation.finetuning.layer_decay import parameter_groups
 from synclr_hf.evaluation.finetuning.mixing import mixed, soft_targets
-from synclr_hf.evaluation.finetuning.scores import Predictions
+from synclr_hf.evaluation.finetuning.scores import Predictions, not_finite
 from synclr_hf.evaluation.finetuning.settings import Schedule, TrainingSettings
 
 _SAVES = 20
@@ -202,6 +203,16 @@ class ClassifierTrainer(Trainer):
         else:
             targets = soft_targets(labels, num_classes, settings.label_smoothing)
         return mixed(pixels, targets, rng, mixup=settings.mixup, cutmix=settings.cutmix)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as the Trainer does, and end a training whose loss is not finite.
+
+        Raises:
+            UserInputError: the mean loss of an epoch is no finite number.
+        """
+        super().log(logs, start_time)
+        if not math.isfinite(float(logs.get("loss", 0.0))):
+            raise not_finite(self.settings.section)
 
     def evaluate(
         self, eval_dataset: Predictions | None = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
