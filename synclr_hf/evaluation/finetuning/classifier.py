@@ -120,12 +120,14 @@ def classification_loss(logits: Tensor, targets: Tensor, *, multi_label: bool) -
     Args:
         logits: (B, C).
         targets: (B, C): probabilities (cross-entropy), or with `multi_label` 0 and 1, mixed or not (a binary
-            cross-entropy a class).
+            cross-entropy a class; NaN where a picture counts for nothing).
         multi_label: whether a picture has several classes.
     """
-    if multi_label:
-        return F.binary_cross_entropy_with_logits(logits.float(), targets)
-    return F.cross_entropy(logits.float(), targets)
+    if not multi_label:
+        return F.cross_entropy(logits.float(), targets)
+    known = ~targets.isnan()
+    losses = F.binary_cross_entropy_with_logits(logits.float(), targets.nan_to_num(), reduction="none")
+    return (losses * known).sum() / known.sum().clamp(min=1)
 
 
 def _trainable_copy(model: PreTrainedModel, drop_path_rate: float) -> tuple[PreTrainedModel, float]:

@@ -80,6 +80,8 @@ def train_and_score(
         }
         if data.train.labels.ndim == 2:
             config["label_smoothing"] = 0.0
+        if not settings.rand_augment:
+            del config["rand_augment_magnitude"], config["rand_augment_std"]
         learned = [one.numel() for one in classifier.parameters() if one.requires_grad]
         model = AveragedClassifier(classifier, settings.ema_decay)
         with _folder(context, section, config) as (folder, kept):
@@ -206,10 +208,11 @@ def _num_classes(train: LabelledImages) -> int:
 
 def _unseen(train: LabelledImages, test: LabelledImages, rows: np.ndarray) -> int:
     """Count the scored test pictures of classes that have no train picture."""
-    if np.asarray(train.labels).ndim == 2:
-        seen = np.asarray(train.labels).any(axis=0)
-        return int((np.asarray(test.labels)[rows][:, ~seen] > 0).any(axis=1).sum())
-    return int((~np.isin(np.asarray(test.labels)[rows], np.unique(train.labels))).sum())
+    labels = np.asarray(test.labels)[rows]
+    if labels.ndim == 2:
+        seen = (np.asarray(train.labels) > 0).any(axis=0)
+        return int((labels[:, ~seen] > 0).any(axis=1).sum())
+    return int((~np.isin(labels, np.unique(train.labels))).sum())
 
 
 def _seed(context: EvaluationContext, *names: str) -> int:
@@ -249,7 +252,7 @@ def _folder(context: EvaluationContext, section: str, config: Mapping[str, Any])
 def _own_randomness(seed: int) -> Iterator[None]:
     """Seed the global generators for a block and put them back: the Trainer and stochastic depth draw from them."""
     states = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    devices = list(range(torch.cuda.device_count()))
     try:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed % 2**32)

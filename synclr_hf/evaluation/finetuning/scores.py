@@ -52,10 +52,7 @@ class Predictions:
         """
         rows, logits = self.logits(classifier)
         if not torch.isfinite(logits).all():
-            raise UserInputError(
-                f"{self.section}: the training ended in weights that are not finite; type a smaller learning rate: "
-                f"{self.section}.base_learning_rate=1e-5"
-            )
+            raise not_finite(self.section)
         labels = torch.from_numpy(np.asarray(self.data.labels)[rows])
         groups = np.asarray(self.data.groups)[rows]
         return score_predictions(logits, labels, metric=self.metric, seed=self.seed, groups=groups), rows
@@ -86,3 +83,11 @@ class Predictions:
                 "opens"
             )
         return np.concatenate(places), torch.cat(found)
+
+
+def not_finite(section: str) -> UserInputError:
+    """Return the error for a training whose loss or weights left the finite numbers."""
+    return UserInputError(
+        f"{section}: the training has left the finite numbers; type a smaller learning rate: "
+        f"{section}.base_learning_rate=1e-5"
+    )

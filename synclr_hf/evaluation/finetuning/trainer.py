@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from synclr_hf.evaluation.finetuning.data import TrainPictures, WholeBatches, co
 from synclr_hf.evaluation.finetuning.erasing import erased, erasing_boxes
 from synclr_hf.evaluation.finetuning.layer_decay import parameter_groups
 from synclr_hf.evaluation.finetuning.mixing import mixed, soft_targets
-from synclr_hf.evaluation.finetuning.scores import Predictions
+from synclr_hf.evaluation.finetuning.scores import Predictions, not_finite
 from synclr_hf.evaluation.finetuning.settings import Schedule, TrainingSettings
 
 _SAVES = 20
@@ -174,6 +175,8 @@ class ClassifierTrainer(Trainer):
         """Augment the batch on its device and run the model."""
         self.unreadable.update(inputs["unreadable"])
         pixels, targets = self.augmented(inputs["pixels"], inputs["targets"], inputs["place"])
+        # dropout and stochastic depth draw from the global generator, and so does the loader, for its workers
+        torch.manual_seed(seed_for(self.train_dataset.seed, "forward", *inputs["place"]) % 2**32)
         logits = model(pixels)
         loss = classification_loss(logits, targets, multi_label=self.multi_label)
         return (loss, {"logits": logits}) if return_outputs else loss
@@ -183,7 +186,8 @@ class ClassifierTrainer(Trainer):
 
         Args:
             pixels: (B, 3, H, W) uint8.
-            labels: (B,) int64, or (B, C) of 0 and 1 (no label smoothing then).
+            labels: (B,) int64, or (B, C) of 0 and 1, negative or NaN where a picture counts for nothing in a class;
+                these are not smoothed.
             place: (epoch, index) of the first picture; with the seed it decides the random numbers.
 
         Returns:
@@ -194,8 +198,21 @@ class ClassifierTrainer(Trainer):
         pixels = pixels.float().div_(255).sub_(self._mean).div_(self._std)
         pixels = erased(pixels, erasing_boxes(len(pixels), *pixels.shape[-2:], settings.erasing, rng), seed)
         num_classes = self.model.classifier.head.out_features
-        targets = labels.float() if self.multi_label else soft_targets(labels, num_classes, settings.label_smoothing)
+        if self.multi_label:
+            targets = labels.float().masked_fill(labels < 0, torch.nan)  # stays NaN where it is mixed
+        else:
+            targets = soft_targets(labels, num_classes, settings.label_smoothing)
         return mixed(pixels, targets, rng, mixup=settings.mixup, cutmix=settings.cutmix)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as the Trainer does, and end a training whose loss is not finite.
+
+        Raises:
+            UserInputError: the mean loss of an epoch is no finite number.
+        """
+        super().log(logs, start_time)
+        if not math.isfinite(float(logs.get("loss", 0.0))):
+            raise not_finite(self.settings.section)
 
     def evaluate(
         self, eval_dataset: Predictions | None = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"

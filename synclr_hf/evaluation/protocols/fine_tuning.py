@@ -48,7 +48,7 @@ class Config:
 
     epochs: int = 100
     batch_size: int = 1024
-    device_batch_size: int = 128
+    device_batch_size: int = 64
     base_learning_rate: float = 5e-5
     layer_decay: float = 0.65
     weight_decay: float = 0.05

@@ -43,7 +43,7 @@ class Config:
     dropout: float = 0.1
     epochs: int = 30
     batch_size: int = 128
-    device_batch_size: int = 128
+    device_batch_size: int = 64
     base_learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup_epochs: float | None = None

@@ -97,3 +97,6 @@ def test_losses_by_hand():
     assert loss.item() == pytest.approx(-(0.7 * log[0] + 0.3 * log[1]).item())
     loss = classification_loss(logits, torch.tensor([[1.0, 1.0]]), multi_label=True)
     assert loss.item() == pytest.approx(-torch.sigmoid(logits).log().mean().item())
+    unknown = classification_loss(logits, torch.tensor([[1.0, torch.nan]]), multi_label=True)
+    assert unknown.item() == pytest.approx(-torch.sigmoid(logits[0, 0]).log().item())
+    assert classification_loss(logits, torch.full((1, 2), torch.nan), multi_label=True).item() == 0

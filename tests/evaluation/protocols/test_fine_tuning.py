@@ -1,4 +1,5 @@
 import copy
+import json
 import random
 
 import numpy as np
@@ -23,6 +24,7 @@ def test_learns_and_leaves_everything_else_alone():
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
     outcome = evaluate(context, Config(**QUICK, mixup=0, cutmix=0))
     assert outcome.primary == "accuracy" and outcome.metrics["accuracy"] > 0.8
+    json.dumps([outcome.config, outcome.details])
     low, high = outcome.intervals["accuracy"]
     assert low <= outcome.metrics["accuracy"] <= high
     assert len(outcome.details["train_loss"]) == 6
@@ -133,8 +135,8 @@ def test_what_cannot_be_trained_is_refused():
 
 
 def test_numbers_that_are_not_finite_end_in_one_line(tmp_path):
-    config = Config(**{**QUICK, "epochs": 2, "base_learning_rate": 1e30, "warmup_epochs": 0})
-    with pytest.raises(UserInputError, match="weights that are not finite; type a smaller learning rate: finetune"):
+    config = Config(**{**QUICK, "epochs": 500, "base_learning_rate": 1e30, "warmup_epochs": 0})  # stops after one
+    with pytest.raises(UserInputError, match="left the finite numbers; type a smaller learning rate: finetune.base"):
         evaluate(tiny_context(work_dir=tmp_path), config)
     assert list(tmp_path.iterdir()) == []
 
@@ -155,6 +157,7 @@ def test_several_classes_a_picture(monkeypatch):
         one = coloured(20, seed)
         labels = np.eye(3, dtype=np.float64)[one.labels]
         labels[:, 1] = 1
+        labels[::2, 0] = -1  # unknown
         sides.append(type(one)(one.pictures, labels, NAMES, one.groups, f"several-{seed}"))
     context = EvaluationContext(tiny_encoder(), EvaluationData("several", *sides, metric="map_11point"))
     outcome = evaluate(context, Config(**{**QUICK, "epochs": 2}))

@@ -25,7 +25,7 @@ def test_learns_with_few_parameters_and_frozen_weights(monkeypatch):
     # 2 layers x 2 projections x rank 4 x (16 in + 16 out), and the head
     assert outcome.details["trained_parameters"] == 2 * 2 * 4 * (16 + 16) + 16 * 3 + 3
     assert outcome.details["trained_parameters"] < outcome.details["parameters"] / 15
-    assert outcome.config["target_modules"] == ["q_proj", "v_proj"] and outcome.config["rank"] == 4
+    assert outcome.config["target_modules"] in (["q_proj", "v_proj"], ["query", "value"])  # by transformers' version
     before, after = context.encoder.model.state_dict(), seen["trunk"].state_dict()
     assert before.keys() == after.keys()  # the adapters are gone
     changed = {name for name in before if not torch.equal(before[name], after[name])}
