@@ -17,8 +17,11 @@ from torch import Tensor
 from synclr_hf.evaluation.protocols.logistic_problem import LogisticProblems
 
 TOLERANCE = 1e-9
-"""A regression is solved when the estimated distance to the smallest value, half of gradient x inverse curvature x
-gradient, is below this share of the value. The distance measured in float32 is then below 1e-7 of the value."""
+"""A regression is solved when its gap, the estimated distance of the objective to the smallest value (half of
+gradient x inverse curvature x gradient), is below this share of the penalty l2 / 2 * |W|^2. The penalty's curvature
+alone bounds the error of the weights by the square root of the gap: 3e-5 of |W|."""
+_SMALLEST_PENALTY = 1e-6
+"""Share of the objective that stands in for a smaller penalty: of features that tell nothing, W is 0."""
 MAX_ITERATIONS = 1000
 """Iterations for one L2 value (the reference's bound)."""
 _HISTORY = 10
@@ -58,8 +61,9 @@ class Solution:
         gradient_norm: largest absolute entry of the gradient of the objective divided by the number of pictures, as
             scikit-learn measures it.
         iterations: steps that were taken.
-        gap: estimated distance of the value to the smallest one, as a share of it.
-        converged: whether the tolerance was reached; if not, the iterations were used up or the dtype was.
+        gap: estimated distance of the value to the smallest one, as a share of the penalty.
+        converged: whether the tolerance was reached, or the gap is below what the dtype can tell apart; if not, the
+            iterations were used up.
     """
 
     problem: int
@@ -93,7 +97,7 @@ def solve_paths(
     batch = _Batch(problems, paths)
     while len(batch.paths):
         batch.choose_directions()
-        finished = batch.is_new & ((batch.gap <= tolerance * batch.value) | (batch.iterations >= max_iterations))
+        finished = batch.is_new & ((batch.gap <= tolerance) | (batch.iterations >= max_iterations))
         finished |= batch.is_stuck
         if finished.any():
             for row in finished.nonzero()[:, 0].tolist():
@@ -144,7 +148,7 @@ class _Batch:
         self.steps = features.new_zeros(_HISTORY, count, *shape)
         self.changes = self.steps.clone()  # of the gradient
         self.inverse_curvature = features.new_zeros(_HISTORY, count)  # 1 / (step x change); 0: nothing remembered
-        self.newest = 0
+        self.newest, self.remembered = 0, 0
         self._look(torch.arange(count, device=device))
 
     def choose_directions(self) -> None:
@@ -157,7 +161,7 @@ class _Batch:
             part if every else part[:, rows] for part in (self.steps, self.changes, self.inverse_curvature)
         )
         vector = self.gradient[rows]
-        order = [(self.newest - back) % _HISTORY for back in range(_HISTORY)]  # newest first
+        order = [(self.newest - back) % _HISTORY for back in range(min(self.remembered, _HISTORY))]  # newest first
         amounts = {}
         for place in order:
             amounts[place] = known[place] * (steps[place] * vector).sum(dim=(1, 2))
@@ -168,7 +172,8 @@ class _Batch:
             vector = torch.addcmul(vector, amount[:, None, None], steps[place])
         self.direction[rows] = -vector
         self.slope[rows] = -_dot(vector, self.gradient[rows])
-        self.gap[rows] = -0.5 * self.slope[rows]
+        penalty = 0.5 * self.l2[rows] * _dot(self.weights[rows] * self.problems.penalised, self.weights[rows])
+        self.gap[rows] = -0.5 * self.slope[rows] / torch.maximum(penalty, _SMALLEST_PENALTY * self.value[rows])
         self.length[rows] = 1.0
 
     def step(self) -> None:
@@ -208,8 +213,8 @@ class _Batch:
             value=float(self.value[row]),
             gradient_norm=float(self.gradient[row].abs().max()) / len(self.problems.features),
             iterations=int(self.iterations[row]),
-            gap=float(self.gap[row] / self.value[row]),
-            converged=bool(self.gap[row] <= tolerance * self.value[row]),
+            gap=float(self.gap[row]),
+            converged=bool(self.gap[row] <= max(tolerance, torch.finfo(self.weights.dtype).eps)),
         )
 
     def move_on(self, finished: Tensor) -> None:
@@ -266,7 +271,7 @@ class _Batch:
 
     def _remember(self, step: Tensor, change: Tensor, taken: Tensor) -> None:
         """Keep the newest pair of step and change of the gradient, over the oldest one, in all paths at once."""
-        self.newest = (self.newest + 1) % _HISTORY
+        self.newest, self.remembered = (self.newest + 1) % _HISTORY, self.remembered + 1
         product = (step * change).sum(dim=(1, 2))
         useful = taken & (product > 1e-3 * torch.finfo(step.dtype).eps * self.value)  # the rest is rounding
         self.steps[self.newest], self.changes[self.newest] = step, change

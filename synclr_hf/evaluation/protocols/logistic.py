@@ -32,6 +32,8 @@ from synclr_hf.evaluation.splits import stratified_group_split
 
 L2_VALUES = tuple(10.0 ** (-6 + 0.25 * step) for step in range(45))
 """The 45 values of the reference, 1e-6 to 1e5."""
+_IN_FLOAT64 = 2**26
+"""Products of pictures, dimensions and classes up to which float32 features are computed with in float64."""
 _SCORED_AT_ONCE = 2**14
 _REFIT_STRIDE = 4
 """The second fit comes down from the largest value in steps of so many values: fewer iterations than from zero."""
@@ -45,7 +47,8 @@ class Config:
         l2_values: weights of |W|^2 / 2 beside the sum of the losses (1 / C) to choose from.
         validation_fraction: share of the train pictures to choose on where the data brings no validation split.
         max_iterations: bound for each value.
-        tolerance: a fit is done when the estimated distance of its objective to the smallest one is below this share.
+        tolerance: a fit is done when the estimated distance of its objective to the smallest one is below this share
+            of the penalty.
     """
 
     l2_values: tuple[float, ...] = L2_VALUES
@@ -82,8 +85,8 @@ class LogisticFit:
         classes: (C,) int64, the class number of each row of `weights`.
         iterations: steps of the solver; of several regressions the most.
         gradient_norm: largest entry of the gradient (objective divided by the number of pictures).
-        gap: estimated distance of the objective to the smallest one, as a share of it.
-        converged: whether the gap is within the tolerance.
+        gap: estimated distance of the objective to the smallest one, as a share of the penalty.
+        converged: whether the gap is within the tolerance, or within the precision of float32.
     """
 
     l2: float
@@ -100,7 +103,7 @@ class LogisticFit:
         found = []
         for part in features.split(_SCORED_AT_ONCE):
             logits = (self.axes.turned(part.to(self.weights)) @ self.weights.T).cpu()
-            lowest = logits.min(dim=1, keepdim=True).values - 1
+            lowest = logits.amin(dim=1, keepdim=True) - 1
             found.append(lowest.repeat(1, num_classes).index_copy_(1, self.classes, logits))
         return torch.cat(found)
 
@@ -120,7 +123,8 @@ def fit_logistic(
     on a GPU, four of them at most).
 
     Args:
-        features: (N, D) float32 or float64, finite, on the device where it is computed, in this dtype.
+        features: (N, D) float32 or float64, finite, on the device where it is computed. Float32 stays float32 where
+            the work is large, which reaches the optimum to a relative 1e-7; small problems are solved in float64.
         labels: (N,) int64: one multinomial regression; or (N, C) multi-hot (negative or NaN: the picture counts for
             nothing in the class): a binary regression for each class with pictures in and out of it.
         l2_values: weights of |W|^2 / 2 beside the sum of the losses.
@@ -141,6 +145,8 @@ def fit_logistic(
             f"the {len(labels)} pictures to learn from are all of one class; logistic regression needs two or more: "
             "give a data set with more classes"
         )
+    if features.numel() * len(classes) <= _IN_FLOAT64:
+        features = features.double()
     axes = principal_axes(features, standardise=standardise)
     problems = LogisticProblems(axes.turned(features), targets.to(features.device), len(classes))
     falling = tuple(sorted(set(l2_values), reverse=True))
@@ -193,9 +199,9 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
         seed=seed_for(context.seed, "logistic"),
         groups=test.groups.numpy(),
     )
-    loose = [f"l2={l2:g} (gap {gap:.0e} of the objective)" for l2, _, _, gap, converged in fits if not converged]
+    loose = [f"l2={l2:g} (gap {gap:.0e} of the penalty)" for l2, _, _, gap, converged in fits if not converged]
     if not final.converged:
-        loose.append(f"the last fit (gap {final.gap:.0e} of the objective)")
+        loose.append(f"the last fit (gap {final.gap:.0e} of the penalty)")
     details = {
         **scored.details,
         "chosen_l2": final.l2,
