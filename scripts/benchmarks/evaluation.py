@@ -10,15 +10,12 @@ import json
 import multiprocessing
 import os
 import platform
-import tempfile
-import time
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
-import os
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 

@@ -146,9 +146,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     how.add_argument("--num-layers", type=int, default=1, help="the last so many layers (default: 1)")
     how.add_argument("--image-size", type=int, help="side of the pictures in pixels (default: the model's own)")
     how.add_argument("--normalisation", choices=["imagenet", "clip"], help="mean and deviation (default: the model's)")
-    how.add_argument(
-        "--dtype", choices=["float32", "bfloat16", "float16"], help="(bfloat16 on CUDA, else float32)"
-    )
+    how.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="(bfloat16 on CUDA, else float32)")
     how.add_argument("--device", help="e.g. cuda (default: a GPU if there is one)")
     how.add_argument("--batch-size", type=int, default=64, help="pictures a forward pass (default: 64)")
     which = parser.add_argument_group("which pictures")
