@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         part.add_argument("--json", type=Path, help="file that the numbers are written to, too")
     options = parser.parse_args(arguments)
     settings = {name: value for name, value in vars(options).items() if name not in ("json", "part")}
-    text = json.dumps({**MEASUREMENTS[options.part][1](options), "settings": settings}, indent=1)
+    text = json.dumps({**MEASUREMENTS[options.part][1](options), "settings": settings}, indent=1, default=str)
     print(text)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
