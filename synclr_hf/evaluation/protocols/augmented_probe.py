@@ -81,7 +81,7 @@ class _AugmentedRun:
 
     def __init__(self, context: EvaluationContext, config: Config, num_features: int) -> None:
         self.context, self.config = context, config
-        self.seed = seed_for(context.seed, "linear")
+        self.seed = seed_for(context.seed, "linear probe")
         self.parts: list[LabelledImages] = [context.data.train]
         if context.data.validation is not None:
             self.parts.append(context.data.validation)

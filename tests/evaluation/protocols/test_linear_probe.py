@@ -118,7 +118,7 @@ def test_the_protocol_tells_colours_apart_and_says_what_it_chose(caplog):
     assert "an epoch is one batch of 60 pictures, so 10 steps in all" in caplog.text
     assert outcome.primary == "accuracy" and outcome.metrics["accuracy"] > 0.9
     rate = outcome.details["base_learning_rate"]
-    assert outcome.config["learning_rate"] == rate * 60 / 256
+    assert outcome.details["learning_rate"] == rate * 60 / 256
     assert outcome.config["chosen_on"] == "part of train" and outcome.config["num_validation"] == 6
     assert set(outcome.details["validation_scores"]) == {"0.001", "0.01", "0.1", "1.0"}
     assert outcome.details["chosen_at_edge"] == (rate in (0.001, 1.0))
