@@ -12,6 +12,7 @@ from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation import features as features_module
 from synclr_hf.evaluation.encoders import patch_features, plain_encoder
+from synclr_hf.evaluation.feature_store import FeatureStore
 from synclr_hf.evaluation.features import encoder_features, pixel_features, pixel_table
 from synclr_hf.evaluation.labelled_images import LabelledImages, labelled_pictures
 from synclr_hf.evaluation.pictures import picture_array
@@ -137,6 +138,22 @@ def test_what_is_interrupted_goes_on(monkeypatch, tmp_path):
     assert passes == [2] * 6  # the damaged piece and the two that were missing
     torch.testing.assert_close(table.features, whole.features, rtol=1e-5, atol=1e-6)
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+
+
+def test_two_processes_may_make_one_table(tmp_path):
+    first, second = (FeatureStore(tmp_path / "features-a.safetensors") for _ in range(2))
+    parts = torch.randn(5, 3).split([2, 3])
+    for store in (first, second):
+        store.write_piece(0, np.arange(2), parts[0])
+    first.write_piece(1, np.arange(2, 5), parts[1])
+    rows, features = first.finish(2)
+    assert rows.tolist() == list(range(5)) and torch.equal(features, torch.cat(parts))
+    assert not second.has_piece(0)
+    second.write_piece(1, np.arange(2, 5), parts[1])  # slower than the first, which has removed the pieces
+    assert torch.equal(second.finish(2)[1], features)
+    assert [path.name for path in tmp_path.iterdir()] == ["features-a.safetensors"]
+    with pytest.raises(UserInputError, match="features have vanished from .*type the same command again"):
+        FeatureStore(tmp_path / "features-b.safetensors").finish(1)
 
 
 def test_a_cached_table_is_a_memory_map_and_may_be_float16(tmp_path):
