@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,28 +12,33 @@ from torch import Tensor
 from synclr_hf.evaluation.encoders import Encoder, normalised, picture_tokens
 from synclr_hf.evaluation.features import standardised_pixels
 
+FeaturesOf = Callable[[np.ndarray], Tensor]
+"""From prepared pictures, (B, size, size, 3) uint8, to what describes them, (B, D) float32."""
+
 
 @contextmanager
-def frozen(encoder: Encoder) -> Iterator[None]:
-    """Run a block with the model in evaluation mode, then put it back into its mode; gradients are not touched."""
-    was_training = encoder.model is not None and encoder.model.training
-    if encoder.model is not None:
-        encoder.model.eval()
-    try:
-        yield
-    finally:
-        if encoder.model is not None:
-            encoder.model.train(was_training)
+def frozen(encoder: Encoder) -> Iterator[FeaturesOf]:
+    """Put the model into evaluation mode for a block, and back into its mode behind it.
 
-
-@torch.no_grad()
-def batch_features(encoder: Encoder, pixels: np.ndarray) -> Tensor:
-    """Return what describes prepared pictures, (B, D) float32, inside `frozen`.
+    Only the encoder runs without gradients, so heads can learn inside the block.
 
     Args:
         encoder: a model, or raw pixels.
-        pixels: (B, size, size, 3) uint8.
+
+    Yields:
+        The function from pixels to features.
     """
     if encoder.model is None:
-        return torch.from_numpy(standardised_pixels(pixels))
-    return picture_tokens(encoder.model, normalised(pixels, encoder.image_mean, encoder.image_std))
+        yield lambda pixels: torch.from_numpy(standardised_pixels(pixels))
+        return
+    model, was_training = encoder.model, encoder.model.training
+
+    @torch.no_grad()
+    def features_of(pixels: np.ndarray) -> Tensor:
+        return picture_tokens(model, normalised(pixels, encoder.image_mean, encoder.image_std))
+
+    model.eval()
+    try:
+        yield features_of
+    finally:
+        model.train(was_training)

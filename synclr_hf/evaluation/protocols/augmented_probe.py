@@ -28,10 +28,11 @@ from torch import Tensor
 from synclr_hf.data.pictures import DECODING_ERRORS, Picture, open_picture
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
+from synclr_hf.data.workers import usable_cores
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext
 from synclr_hf.evaluation.features import FeatureTable, encoder_features
-from synclr_hf.evaluation.frozen_batches import batch_features, frozen
+from synclr_hf.evaluation.frozen_batches import FeaturesOf, frozen
 from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.protocols.parallel_heads import HeadTraining, validation_scores
 from synclr_hf.evaluation.protocols.rate_choice import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_EPOCHS = 5
 """Epochs between two checkpoints."""
+_MOST_THREADS = 16
 _BATCHES_AHEAD = 3
 """Batches that are decoded and cropped while the encoder works on another."""
 
@@ -121,15 +123,15 @@ class _AugmentedRun:
         told = f"linear probe, augmented, {self.context.encoder.name}, {self.context.data.name}"
         epochs, a_pass = self.config.epochs, self.steps_per_epoch * self.batch_size
         with (
-            frozen(self.context.encoder),
+            frozen(self.context.encoder) as features_of,
             Progress(told, epochs * a_pass, "picture", initial=self.first_epoch * a_pass) as bar,
         ):
             for epoch in range(self.first_epoch, epochs):
-                self._train_epoch(epoch, bar)
+                self._train_epoch(epoch, features_of, bar)
                 if (epoch + 1) % CHECKPOINT_EPOCHS == 0 and epoch + 1 < epochs:
                     self._save(epoch + 1)
 
-    def _train_epoch(self, epoch: int, bar: Progress) -> None:
+    def _train_epoch(self, epoch: int, features_of: FeaturesOf, bar: Progress) -> None:
         """Show every picture once, but for an incomplete last batch."""
         self.chooser.start_epoch()
         self.final.start_epoch()
@@ -139,7 +141,7 @@ class _AugmentedRun:
         for asked, readable, pixels in self._crops(batches, epoch):
             if len(readable):
                 rows.append(readable)
-                features.append(batch_features(self.context.encoder, pixels).to(self.device, non_blocking=True))
+                features.append(features_of(pixels).to(self.device, non_blocking=True))
             left -= asked
             bar.update(asked)
             if left == 0:
@@ -168,7 +170,7 @@ class _AugmentedRun:
             )
             return len(rows), rows[is_read], pixels
 
-        with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as threads:
+        with ThreadPoolExecutor(max_workers=min(_MOST_THREADS, usable_cores())) as threads:
             for batch in batches:
                 for start in range(0, len(batch), self.context.encoder.batch_size):
                     rows = batch[start : start + self.context.encoder.batch_size]

@@ -7,7 +7,6 @@ numbers are accuracies of kNN on any data set: they do not compare with publishe
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,15 +17,18 @@ import torch
 
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
+from synclr_hf.data.workers import usable_cores
 from synclr_hf.errors import UserInputError, unknown_name
 from synclr_hf.evaluation.context import EvaluationContext, Outcome
 from synclr_hf.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupted
 from synclr_hf.evaluation.features import FeatureTable
-from synclr_hf.evaluation.frozen_batches import batch_features, frozen
+from synclr_hf.evaluation.frozen_batches import frozen
 from synclr_hf.evaluation.intervals import bootstrap_interval
 from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.pictures import prepared_batches
 from synclr_hf.evaluation.protocols.knn import PRIMARY_K, TEMPERATURE, knn_predictions
+
+_MOST_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,8 @@ def _right_answers(
     found, kept = [np.zeros((0, 1 + len(conditions)), dtype=bool)], [np.zeros(0, dtype=np.int64)]
     told = f"robustness, {encoder.name}, {context.data.name}"
     with (
-        frozen(encoder),
-        ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as threads,
+        frozen(encoder) as features_of,
+        ThreadPoolExecutor(max_workers=min(_MOST_THREADS, usable_cores())) as threads,
         Progress(told, total=len(test) * (1 + len(conditions)), unit="picture") as bar,
     ):
         batches = prepared_batches(test.pictures, size=encoder.image_size, batch_size=encoder.batch_size)
@@ -148,7 +150,7 @@ def _right_answers(
             seeds = [seed_for(context.seed, "corruptions", int(row)) for row in rows]
             features = []
             for made in (pixels, *_corrupted_batches(pixels, conditions, seeds, threads)):
-                features.append(batch_features(encoder, made))
+                features.append(features_of(made))
                 bar.update(len(rows))
             predicted = knn_predictions(
                 train.features,
