@@ -33,7 +33,7 @@ def bar_plot(bars: Sequence[tuple[str, float]], *, axis: str, number: str = "{:,
         places = list(range(len(bars)))
         values = [value for _, value in bars]
         axes.barh(places, values, height=0.68, color=_ACCENT)
-        axes.set_yticks(places, [plot_label(name) for name, _ in bars], parse_math=False)
+        axes.set_yticks(places, [_label(name) for name, _ in bars], parse_math=False)
         axes.set_ylim(max(len(bars), 2) - 0.4, -0.6)
         axes.set_xlim(0, (max(values) or 1) * 1.13)
         for place, value in zip(places, values, strict=True):
@@ -144,7 +144,7 @@ def _whole_ticks(axis: Axis, longest: int = 0) -> None:
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def plot_label(text: str) -> str:
+def _label(text: str) -> str:
     """Return a text on one line, cut where it is long, without what cannot be drawn."""
     text = "".join(character for character in " ".join(text.split()) if character.isprintable())
     text = text or "–"

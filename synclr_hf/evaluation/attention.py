@@ -76,7 +76,8 @@ def _first_row_of_last_layer(part: PreTrainedModel, pixel_values: Tensor) -> Ten
     """Return the attention of the first token in the last layer, (B, heads, T); `None`: the model does not tell it.
 
     Attention modules hand out their weights: all but one row of the latest is dropped at once. Asking the model to
-    gather them (`output_attentions=True`) would hold layers x heads x T^2 numbers: 10 GB for ViT-B/16 and one picture of 1,024 pixels.
+    gather them (`output_attentions=True`) would hold layers x heads x T^2 numbers: 10 GB for ViT-B/16 and one picture
+    of 1,024 pixels.
     """
     latest: list[Tensor] = []
 
