@@ -34,7 +34,7 @@ def bar_plot(bars: Sequence[tuple[str, float]], *, axis: str, number: str = "{:,
         places = list(range(len(bars)))
         values = [value for _, value in bars]
         axes.barh(places, values, height=0.68, color=_ACCENT)
-        axes.set_yticks(places, [plot_label(name) for name, _ in bars], parse_math=False)
+        axes.set_yticks(places, [_label(name) for name, _ in bars], parse_math=False)
         axes.set_ylim(max(len(bars), 2) - 0.4, -0.6)
         axes.set_xlim(0, (max(values) or 1) * 1.13)
         for place, value in zip(places, values, strict=True):
@@ -126,7 +126,7 @@ def interval_plot(
             hollow = any(one == name and from_elsewhere for _, marks in rows for one, _, _, from_elsewhere in marks)
             colour = _SERIES[number % len(_SERIES)]
             axes.plot([], [], "o", color=colour, markerfacecolor="white" if hollow else colour, label=name)
-        axes.set_yticks(range(len(rows)), [plot_label(name, 2 * _LONGEST_LABEL) for name, _ in rows], parse_math=False)
+        axes.set_yticks(range(len(rows)), [_label(name, 2 * _LONGEST_LABEL) for name, _ in rows], parse_math=False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         for edge in range(1, len(rows)):
             axes.axhline(edge - 0.5, color=_GRID, linewidth=0.8)
@@ -183,7 +183,7 @@ def _whole_ticks(axis: Axis, longest: int = 0) -> None:
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def plot_label(text: str, longest: int = _LONGEST_LABEL) -> str:
+def _label(text: str, longest: int = _LONGEST_LABEL) -> str:
     """Return a text on one line, cut where it is long, without what cannot be drawn."""
     text = "".join(character for character in " ".join(text.split()) if character.isprintable())
     text = text or "–"

@@ -75,8 +75,9 @@ def without_class_token(encoder: Encoder) -> UserInputError:
 def _first_row_of_last_layer(part: PreTrainedModel, pixel_values: Tensor) -> Tensor | None:
     """Return the attention of the first token in the last layer, (B, heads, T); `None`: the model does not tell it.
 
-    Most attention modules hand out their weights: all but one row of the latest is dropped at once. Asking the model
-    to gather them would hold layers x heads x T^2 numbers: 10 GB for ViT-B/16 and one picture of 1,024 pixels.
+    Attention modules hand out their weights: all but one row of the latest is dropped at once. Asking the model to
+    gather them (`output_attentions=True`) would hold layers x heads x T^2 numbers: 10 GB for ViT-B/16 and one picture
+    of 1,024 pixels.
     """
     latest: list[Tensor] = []
 
@@ -91,13 +92,8 @@ def _first_row_of_last_layer(part: PreTrainedModel, pixel_values: Tensor) -> Ten
     modules = [module for module in part.modules() if "attention" in type(module).__name__.lower()]
     hooks = [module.register_forward_hook(keep) for module in modules]
     try:
-        output = part(pixel_values=pixel_values, **options)
+        part(pixel_values=pixel_values, **options)
     finally:
         for hook in hooks:
             hook.remove()
-    if not latest:  # BEiT's modules tell only when asked
-        output = part(pixel_values=pixel_values, output_attentions=True, **options)
-        gathered = getattr(output, "attentions", None)
-        if gathered and gathered[-1].dim() == 4 and gathered[-1].shape[-1] == gathered[-1].shape[-2]:
-            latest.append(gathered[-1][:, :, 0])
     return latest[0] if latest else None

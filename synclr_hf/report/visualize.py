@@ -275,7 +275,9 @@ def _draw_neighbours(work: _Work) -> Iterator[str]:
             if work.pictures.has_classes:
                 colour = RIGHT if table.labels[row] == table.labels[query] else WRONG
             words = _text(work, row)
-            cells.append(_thumbnail(work, row, ((f"{value:.2f}", SOFT), *(((words, colour),) if words else ()))))
+            cells.append(
+                _thumbnail(work, row, ((f"{round(value, 2) + 0.0:.2f}", SOFT), *(((words, colour),) if words else ())))
+            )
         lines.append(cells)
     note = f"Cosine similarity of the features of {work.encoder.name}; sought among {len(table):,} pictures."
     if work.pictures.has_classes:
@@ -283,7 +285,7 @@ def _draw_neighbours(work: _Work) -> Iterator[str]:
     file = work.folder / "neighbours.png"
     headings = ["query", *(f"nearest {place}" for place in range(1, rows.shape[1] + 1))]
     sheet(lines, headings, note=note, wide_first=True).save(file)
-    yield f"neighbours: {file} ({len(queries)} of {len(table):,} pictures, {rows.shape[1]} neighbours each)"
+    yield f"neighbours: {file} ({len(queries)} of {len(table):,} pictures, the {rows.shape[1]} nearest to each)"
 
 
 def _draw_map(work: _Work) -> Iterator[str]:

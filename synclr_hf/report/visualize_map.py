@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from synclr_hf.data.plots import plot_figure, plot_label
+from synclr_hf.data.plots import plot_figure
+from synclr_hf.report.visualize_sheets import SOFT, cut
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +40,8 @@ _WIDTH, _LEAST_HEIGHT, _MOST_HEIGHT = 8.0, 4.5, 8.5
 """Of a plane in inches."""
 _LEFT, _BOTTOM, _TOP = 0.9, 0.6, 0.4
 """Room for words around the axes in inches."""
+_LEGEND, _LEGEND_SIZE, _LEGEND_PIXELS = 2.1, 19, 235
+"""Room for the legend in inches; size and longest width of its words in pixels of the file."""
 
 
 def thumbnail_map(
@@ -66,12 +69,7 @@ def thumbnail_map(
             framed = ImageOps.expand(picture(place), 1, _OTHER)
             box = OffsetImage(np.asarray(framed), zoom=zoom, interpolation="nearest")
             axes.add_artist(AnnotationBbox(box, points[place], frameon=False, pad=0, zorder=2))
-        axes.set_title(
-            f"{len(drawn):,} of {len(points):,} pictures; those that would lie on another are dots",
-            fontsize=9,
-            color="#566067",
-            loc="left",
-        )
+        _head(axes, f"{len(drawn):,} of {len(points):,} pictures; those that would lie on another are dots")
         figure.savefig(file, format="png", metadata={"Software": None})
     return len(drawn)
 
@@ -88,9 +86,9 @@ def class_map(file: Path, points: np.ndarray, classes: Sequence[str], explained:
     counts = Counter(classes)
     named = sorted(counts, key=lambda name: (-counts[name], name))[:MOST_CLASSES]
     chosen = np.asarray([name in named for name in classes])
-    size = 5.5 if len(classes) < _MANY else 4.0
+    size = 5.5 if chosen.sum() < _MANY else 4.0
     with plot_figure(_LEAST_HEIGHT) as figure:
-        axes = _plane(figure, points, explained, right=1.9, margin=12)
+        axes = _plane(figure, points, explained, right=_LEGEND, margin=12)
         for number, name in enumerate(sorted(named, key=str.lower)):
             rows = np.asarray([one == name for one in classes])
             marker = "os^Dv"[number % 5]
@@ -101,13 +99,14 @@ def class_map(file: Path, points: np.ndarray, classes: Sequence[str], explained:
                 markersize=size,
                 markeredgewidth=0.3,
                 markeredgecolor="white",
-                label=plot_label(name),
+                label=cut(name, _LEGEND_PIXELS, _LEGEND_SIZE) or "(none)",
                 zorder=2,
             )
         if not chosen.all():
             others = len(counts) - len(named)
             label = f"{others} other classes" if others > 1 else "1 other class"
             axes.plot(*points[~chosen].T, "o", color=_OTHER, markersize=3.5, markeredgewidth=0, label=label, zorder=1)
+        _head(axes, f"{len(points):,} pictures")
         legend = axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0, fontsize=9)
         for text in legend.get_texts():
             text.set_parse_math(False)
@@ -150,3 +149,7 @@ def _plane(figure: Figure, points: np.ndarray, explained: Sequence[float], *, ri
     for set_label, number, share in zip((axes.set_xlabel, axes.set_ylabel), (1, 2), explained, strict=True):
         set_label(f"principal component {number} ({share:.1%} of the variance)")
     return axes
+
+
+def _head(axes: Axes, text: str) -> None:
+    axes.set_title(text, fontsize=9, color=SOFT, loc="left")

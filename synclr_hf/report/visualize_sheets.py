@@ -79,12 +79,12 @@ def sheet(
     return drawn
 
 
-def cut(text: str, width: int) -> str:
+def cut(text: str, width: int, size: int = TEXT_SIZE) -> str:
     """Return a text on one line of at most `width` pixels, without what cannot be drawn."""
     text = "".join(character for character in " ".join(text[:500].split()) if character.isprintable())
-    if font().getlength(text) <= width:
+    if font(size).getlength(text) <= width:
         return text
-    while text and font().getlength(f"{text}…") > width:
+    while text and font(size).getlength(f"{text}…") > width:
         text = text[:-1]
     return f"{text.rstrip()}…"
 

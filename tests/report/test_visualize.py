@@ -63,7 +63,7 @@ def test_every_kind_is_drawn_and_named(typed, tmp_path):
     files = [line.split()[1] for line in lines]
     names = ["pca_basis.safetensors", "pca.png", "attention.png", "neighbours.png", "map.png", "map_classes.png"]
     assert files == [str(tmp_path / "new" / "out" / name) for name in names]
-    assert "3 pictures, 6 x 8 patches" in lines[1] and "2 heads" in lines[2] and "8 neighbours each" in lines[3]
+    assert "3 pictures, 6 x 8 patches" in lines[1] and "2 heads" in lines[2] and "the 8 nearest to each" in lines[3]
     assert "12 pictures of 2 classes" in lines[5] and "cannot be read" in out
     sizes = {name: size_of(tmp_path / "new" / "out" / name) for name in names[1:]}
     assert sizes["pca.png"][0] == 3 * 320 + 4 * GAP  # 8 patches of 40 pixels
