@@ -60,9 +60,9 @@ def ends(monkeypatch):
     """The weights and averages of each training that came to its scores."""
     found, outcome = [], run._outcome
 
-    def kept(context, settings, trainer, config):
+    def kept(context, predictions, trainer, config):
         found.append({name: value.clone() for name, value in trainer.model.state_dict().items()})
-        return outcome(context, settings, trainer, config)
+        return outcome(context, predictions, trainer, config)
 
     monkeypatch.setattr(run, "_outcome", kept)
     return found
@@ -144,6 +144,13 @@ def test_what_cannot_be_trained_is_refused():
         evaluate(tiny_context(tiny_encoder(model=None)), Config(**QUICK))
     with pytest.raises(UserInputError, match="drop_path_rate=1 cannot be used; .*type finetune.drop_path_rate=0.1"):
         evaluate(tiny_context(), Config(**QUICK, drop_path_rate=1))
+    broken = labelled_pictures([b"broken"] * 4, [0, 1, 2, 0], NAMES)
+    with pytest.raises(
+        UserInputError, match="none of the 4 pictures can be read; needed: JPEG"
+    ):  # before the training
+        evaluate(tiny_context(test=broken), Config(**{**QUICK, "epochs": 10**6}))
+    with pytest.raises(UserInputError, match="none of the 4 train pictures can be read"):
+        evaluate(tiny_context(train=broken), Config(**QUICK))
     empty = labelled_pictures([], np.zeros(0), NAMES)
     data = EvaluationData("none", empty, coloured(4, 0))
     with pytest.raises(UserInputError, match="the train side of none has no pictures"):
