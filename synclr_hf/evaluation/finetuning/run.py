@@ -64,11 +64,19 @@ def train_and_score(
     """
     section, encoder, data = settings.section, context.encoder, context.data
     _check(context, section)
+    num_classes = _num_classes(data.train)
+    predictions = {
+        side: _predictions(context, settings, side)
+        for side in ("validation", "test")
+        if getattr(data, side) is not None
+    }
+    for each in predictions.values():
+        each.check(num_classes)
     plan = schedule(settings, len(data.train))
     fill = [255 * value for value in encoder.image_mean]
     pictures = TrainPictures(data.train, settings, size=encoder.image_size, fill=fill, seed=_seed(context, section))
     with _own_randomness(_seed(context, section, "weights")):
-        classifier = Classifier(encoder, _num_classes(data.train), drop_path_rate=drop_path_rate)
+        classifier = Classifier(encoder, num_classes, drop_path_rate=drop_path_rate)
         config = {
             **{name: value for name, value in asdict(settings).items() if name != "section"},
             **asdict(plan),
@@ -101,12 +109,12 @@ def train_and_score(
                 settings=settings,
                 schedule=plan,
                 encoder=encoder,
-                validation=None if data.validation is None else _predictions(context, settings, "validation"),
+                validation=predictions.get("validation"),
                 description=f"{section}, {encoder.name}, {data.name}",
             )
             _train(trainer, folder)
             finish(model.classifier)
-            outcome = _outcome(context, settings, trainer, config)
+            outcome = _outcome(context, predictions["test"], trainer, config)
     return replace(outcome, details={**outcome.details, "trained_parameters": sum(learned)})
 
 
@@ -138,11 +146,10 @@ def _last_checkpoint(folder: Path) -> Path | None:
 
 
 def _outcome(
-    context: EvaluationContext, settings: TrainingSettings, trainer: ClassifierTrainer, config: dict[str, Any]
+    context: EvaluationContext, predictions: Predictions, trainer: ClassifierTrainer, config: dict[str, Any]
 ) -> Outcome:
     """Score the trained weights, and their average, and put everything together."""
-    data, model = context.data, trainer.model
-    predictions = _predictions(context, settings, "test")
+    data, model, settings = context.data, trainer.model, trainer.settings
     scored, rows = predictions.scored(model.classifier)
     start_share = settings.ema_decay**trainer.schedule.total_steps
     both = {"trained": scored}

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from synclr_hf.data.pictures import DECODING_ERRORS, Picture, open_picture
 from synclr_hf.data.progress import Progress
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.encoders import Encoder
@@ -53,9 +54,25 @@ class Predictions:
         rows, logits = self.logits(classifier)
         if not torch.isfinite(logits).all():
             raise not_finite(self.section)
+        return self._scored(logits, rows), rows
+
+    def _scored(self, logits: Tensor, rows: np.ndarray) -> Scored:
         labels = torch.from_numpy(np.asarray(self.data.labels)[rows])
         groups = np.asarray(self.data.groups)[rows]
-        return score_predictions(logits, labels, metric=self.metric, seed=self.seed, groups=groups), rows
+        return score_predictions(logits, labels, metric=self.metric, seed=self.seed, groups=groups)
+
+    def check(self, num_classes: int) -> None:
+        """Make sure before a long training that there will be a score: a picture can be read, labels fit the metric.
+
+        Args:
+            num_classes: outputs of the classifier.
+
+        Raises:
+            UserInputError: as `scored` would, at the end of the training.
+        """
+        if not any(_is_readable(self.data.pictures[row]) for row in range(len(self.data))):
+            raise _none_readable(len(self.data))
+        self._scored(torch.zeros(len(self.data), num_classes), np.arange(len(self.data)))
 
     @torch.no_grad()
     def logits(self, classifier: nn.Module) -> tuple[np.ndarray, Tensor]:
@@ -78,10 +95,7 @@ class Predictions:
         finally:
             classifier.train(was_training)
         if not found:
-            raise UserInputError(
-                f"none of the {len(self.data)} pictures can be read; needed: JPEG, PNG or another format that Pillow "
-                "opens"
-            )
+            raise _none_readable(len(self.data))
         return np.concatenate(places), torch.cat(found)
 
 
@@ -90,4 +104,18 @@ def not_finite(section: str) -> UserInputError:
     return UserInputError(
         f"{section}: the training has left the finite numbers; type a smaller learning rate: "
         f"{section}.base_learning_rate=1e-5"
+    )
+
+
+def _is_readable(picture: Picture) -> bool:
+    try:
+        open_picture(picture)
+    except DECODING_ERRORS:
+        return False
+    return True
+
+
+def _none_readable(count: int) -> UserInputError:
+    return UserInputError(
+        f"none of the {count} pictures can be read; needed: JPEG, PNG or another format that Pillow opens"
     )

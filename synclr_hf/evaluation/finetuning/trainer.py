@@ -84,8 +84,11 @@ def training_arguments(
         save_strategy="steps" if saves else "no",
         save_steps=max(1, -(-schedule.total_steps // _SAVES)),
         save_total_limit=1,
-        eval_strategy="epoch" if validates else "no",
-        logging_strategy="epoch",
+        # once an epoch, but by steps: at the end of an epoch a checkpoint would be written before what is logged
+        eval_strategy="steps" if validates else "no",
+        eval_steps=schedule.steps_per_epoch,
+        logging_strategy="steps",
+        logging_steps=schedule.steps_per_epoch,
         logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=True,

@@ -1,5 +1,6 @@
 import copy
 import json
+import math
 import random
 
 import numpy as np
@@ -18,7 +19,14 @@ from synclr_hf.evaluation.protocols.fine_tuning import Config, evaluate
 QUICK = {"rand_augment": False, "epochs": 6, "batch_size": 20, "base_learning_rate": 4e-2, "warmup_epochs": 1}
 
 
-def test_learns_and_leaves_everything_else_alone():
+def test_learns_and_leaves_everything_else_alone(monkeypatch):
+    rates, step = [], ClassifierTrainer.training_step
+
+    def watched(self, *args, **kwargs):
+        rates.append(sorted({group["lr"] for group in self.optimizer.param_groups}))
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(ClassifierTrainer, "training_step", watched)
     context = tiny_context()
     weights = copy.deepcopy(context.encoder.model.state_dict())
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
@@ -36,6 +44,12 @@ def test_learns_and_leaves_everything_else_alone():
     assert outcome.config["learning_rate"] == pytest.approx(4e-2 * 20 / 256)
     assert (outcome.config["steps_per_epoch"], outcome.config["warmup_steps"]) == (3, 3)
     assert outcome.config["drop_path_rate"] == 0.1
+    highest, lowest = outcome.config["learning_rate"], 1e-6
+    for number, found in enumerate(rates):  # the schedule of the reference (SynCLR/eval/util/lr_sched.py)
+        epoch = number / 3
+        cosine = lowest + (highest - lowest) * (1 + math.cos(math.pi * (epoch - 1) / 5)) / 2
+        rate = highest * epoch if epoch < 1 else cosine
+        assert found == pytest.approx([rate * 0.65**depth for depth in (3, 2, 1, 0)] if number else [0])
     assert all(torch.equal(value, weights[name]) for name, value in context.encoder.model.state_dict().items())
     assert (random.getstate(), np.random.get_state()[1].tolist()) == states[:2]
     assert torch.equal(torch.get_rng_state(), states[2])
@@ -46,9 +60,9 @@ def ends(monkeypatch):
     """The weights and averages of each training that came to its scores."""
     found, outcome = [], run._outcome
 
-    def kept(context, settings, trainer, config):
+    def kept(context, predictions, trainer, config):
         found.append({name: value.clone() for name, value in trainer.model.state_dict().items()})
-        return outcome(context, settings, trainer, config)
+        return outcome(context, predictions, trainer, config)
 
     monkeypatch.setattr(run, "_outcome", kept)
     return found
@@ -75,6 +89,7 @@ def test_a_stopped_training_goes_on_where_it_was(tmp_path, monkeypatch, ends):
     assert len(calls) == 5 + 2  # steps 5 and 6; the first four are those of the checkpoint
     assert len(ends) == 2 and all(torch.allclose(value, ends[1][name], atol=1e-6) for name, value in ends[0].items())
     assert resumed.metrics == whole.metrics and resumed.config == whole.config
+    assert len(resumed.details["train_loss"]) == 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,7 +106,8 @@ def test_a_training_stopped_before_its_scores_is_not_made_again(tmp_path, monkey
     with monkeypatch.context() as patched:
         patched.setattr(ClassifierTrainer, "training_step", broken)
         again = evaluate(tiny_context(work_dir=tmp_path), config)
-    assert again.metrics == evaluate(tiny_context(), config).metrics
+    whole = evaluate(tiny_context(), config)
+    assert again.metrics == whole.metrics and again.details == whole.details
 
 
 def test_small_forward_passes_give_the_same_training():
@@ -128,6 +144,13 @@ def test_what_cannot_be_trained_is_refused():
         evaluate(tiny_context(tiny_encoder(model=None)), Config(**QUICK))
     with pytest.raises(UserInputError, match="drop_path_rate=1 cannot be used; .*type finetune.drop_path_rate=0.1"):
         evaluate(tiny_context(), Config(**QUICK, drop_path_rate=1))
+    broken = labelled_pictures([b"broken"] * 4, [0, 1, 2, 0], NAMES)
+    with pytest.raises(
+        UserInputError, match="none of the 4 pictures can be read; needed: JPEG"
+    ):  # before the training
+        evaluate(tiny_context(test=broken), Config(**{**QUICK, "epochs": 10**6}))
+    with pytest.raises(UserInputError, match="none of the 4 train pictures can be read"):
+        evaluate(tiny_context(train=broken), Config(**QUICK))
     empty = labelled_pictures([], np.zeros(0), NAMES)
     data = EvaluationData("none", empty, coloured(4, 0))
     with pytest.raises(UserInputError, match="the train side of none has no pictures"):

@@ -14,9 +14,9 @@ def test_learns_with_few_parameters_and_frozen_weights(monkeypatch):
     seen = {}
     outcome_of = run._outcome
 
-    def kept(context, settings, trainer, config):
+    def kept(context, predictions, trainer, config):
         seen["trunk"] = trainer.model.classifier.trunk
-        return outcome_of(context, settings, trainer, config)
+        return outcome_of(context, predictions, trainer, config)
 
     monkeypatch.setattr(run, "_outcome", kept)
     context = tiny_context()
