@@ -88,7 +88,7 @@ def test_float64_reaches_the_smallest_value_that_scikit_learn_finds_or_a_smaller
         np.testing.assert_allclose(own, reference.coef_, rtol=1e-3, atol=1e-4 * np.abs(reference.coef_).max())
 
 
-def test_float32_is_within_1e_7_of_the_optimum_for_all_45_values(monkeypatch):
+def test_float32_is_within_1e_6_of_the_optimum_for_all_45_values(monkeypatch):
     features, labels = clusters(150, 0)
     exact = {found.l2: found for found in fit_logistic(features, labels, L2_VALUES, tolerance=1e-13)}
     monkeypatch.setattr(logistic, "_IN_FLOAT64", 0)
@@ -101,14 +101,7 @@ def test_float32_is_within_1e_7_of_the_optimum_for_all_45_values(monkeypatch):
             values.append(value_of(problems, turned, found.l2))
         assert found.weights.dtype == torch.float32
         assert values[0] / values[1] - 1 < 1e-6
-        print(
-            found.l2,
-            found.iterations,
-            exact[found.l2].iterations,
-            found.gap,
-            found.converged,
-            values[0] / values[1] - 1,
-        )
+        assert found.converged
 
 
 def value_of(problems, weights, l2):
@@ -285,9 +278,8 @@ def test_a_class_unseen_in_training_counts_as_wrong_and_one_picture_of_a_class_i
     train, test = clusters(100, 0, noise=0.1), clusters(50, 1, noise=0.1)
     kept = (train[1] != 2) & ((train[1] != 3) | (torch.arange(100) == 3))  # none of class 2, one of class 3
     last = torch.where(torch.arange(50) == 0, 9, test[1])  # beyond every train label
-    outcome = evaluate(
-        context_of((train[0][kept], train[1][kept]), (test[0], last), num_classes=5), Config(l2_values=(0.1,))
-    )
+    context = context_of((train[0][kept], train[1][kept]), (test[0], last), num_classes=5)
+    outcome = evaluate(context, Config(l2_values=(0.1,)))
     assert outcome.details["unseen_test_labels"] == 11
     assert outcome.metrics["accuracy"] == 39 / 50
     single = clusters(5, 0, noise=0.1)
