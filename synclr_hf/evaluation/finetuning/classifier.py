@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import inspect
-from typing import Any
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import Encoder, vision_config
+from synclr_hf.evaluation.encoders import Encoder, device_features
 from synclr_hf.evaluation.finetuning.layer_decay import layer_numbers
+from synclr_hf.evaluation.vision_outputs import vision_part
 
 HEAD_STD = 2e-5
 """Standard deviation of the head's first weights; the value of the reference (`SynCLR/eval/main_finetune.py`)."""
@@ -22,8 +22,7 @@ HEAD_STD = 2e-5
 class Classifier(nn.Module):
     """A copy of an encoder in float32 with a linear layer on what describes a picture.
 
-    The feature is that of the last layer (`Encoder.num_layers` is about frozen features): the class token, the mean of
-    the patches or both, as `encoder.pooling` says; the average over the map of a convolutional network.
+    The feature is the one that frozen protocols use, `encoder.pooling` of the last `encoder.num_layers` layers.
 
     Args:
         encoder: has a model; it stays as it is.
@@ -38,9 +37,7 @@ class Classifier(nn.Module):
     def __init__(self, encoder: Encoder, num_classes: int, *, drop_path_rate: float = 0.0) -> None:
         super().__init__()
         self.trunk, self.drop_path_rate = _trainable_copy(encoder.model, drop_path_rate)
-        self.pooling = encoder.pooling
-        takes_any_size = "interpolate_pos_encoding" in inspect.signature(self.trunk.forward).parameters
-        self._options: dict[str, Any] = {"interpolate_pos_encoding": True} if takes_any_size else {}
+        self._described = replace(encoder, model=None)
         example = torch.zeros(1, 3, encoder.image_size, encoder.image_size, device=self.trunk.device)
         self.trunk.eval()
         with torch.no_grad():
@@ -50,23 +47,13 @@ class Classifier(nn.Module):
         nn.init.trunc_normal_(self.head.weight, std=HEAD_STD)
         nn.init.zeros_(self.head.bias)
 
+    @property
+    def _encoder(self) -> Encoder:
+        return replace(self._described, model=self.trunk)
+
     def feature(self, pixel_values: Tensor) -> Tensor:
         """Describe normalised pictures (B, 3, H, W) by one vector each, (B, D), with gradients."""
-        output = self.trunk(pixel_values=pixel_values, **self._options)
-        tokens = output.last_hidden_state
-        if tokens.dim() == 4:  # (B, D, h, w)
-            return tokens.mean(dim=(2, 3))
-        kind = self.trunk.config.model_type
-        found = []
-        if self.pooling != "mean_patch":
-            found.append(output.pooler_output if kind.startswith(("clip", "siglip")) else tokens[:, 0])
-        if self.pooling != "cls":
-            patch = self.trunk.config.patch_size
-            height, width = patch if isinstance(patch, list | tuple) else (patch, patch)
-            count = (pixel_values.shape[-2] // height) * (pixel_values.shape[-1] // width)
-            mean = tokens[:, -count:].mean(dim=1)  # special tokens come first
-            found.append(self.trunk.post_layernorm(mean) if kind.startswith("clip") else mean)
-        return torch.cat(found, dim=1)
+        return device_features(self._encoder, pixel_values)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Return the logits (B, C) of normalised pictures (B, 3, H, W)."""
@@ -132,7 +119,7 @@ def classification_loss(logits: Tensor, targets: Tensor, *, multi_label: bool) -
 
 def _trainable_copy(model: PreTrainedModel, drop_path_rate: float) -> tuple[PreTrainedModel, float]:
     """Copy the picture side of a model to float32, with stochastic depth where its configuration knows it."""
-    trunk = getattr(model, "vision_model", model) if vision_config(model) is not model.config else model
+    trunk = vision_part(model)
     config = copy.deepcopy(trunk.config)
     if drop_path_rate and hasattr(config, "drop_path_rate"):
         config.drop_path_rate = drop_path_rate
