@@ -1,8 +1,8 @@
 """Low-rank adapters (LoRA, Hu et al. 2021) on the query and value projections and a linear head; the rest is frozen.
 
-Not in the paper: it stands beside fine-tuning for what a small part of the weights can learn. Rank, dropout and the
-two projections are those of peft's guide to image classification; alpha is twice the rank; epochs, rates and the
-milder augmentation (crops and flips, no mixing, no torchvision) are ours.
+Not in the paper: it stands beside fine-tuning for what a small part of the weights can learn. All
+settings are our choice: query and value projections of rank 16 with alpha twice the rank, epochs, rates, and a milder
+augmentation (crops and flips, no mixing, no torchvision).
 """
 
 from __future__ import annotations
