@@ -175,7 +175,8 @@ def _of_timm(facts: dict[str, Any]) -> Preparation:
     squashes = facts.get("crop_mode") == "squash"
     short_side = math.floor(size / facts.get("crop_pct", 1.0))
     filter_name = facts.get("interpolation", "bicubic")
-    resizing = Resizing(short_side, squashes, filter_name if filter_name in _RESAMPLES else "bicubic")
+    filter_name = filter_name if filter_name in _RESAMPLES else "bicubic"
+    resizing = Resizing(short_side, squashes, filter_name, rounds_corner=True)
     return Preparation(size, tuple(facts["mean"]), tuple(facts["std"]), resizing)
 
 
@@ -220,10 +221,7 @@ def _three(values: Any) -> tuple[float, ...]:
 def _trained_model(source: str, dtype: torch.dtype, option: str) -> PreTrainedModel:
     """Load a model and refuse one with random parts that features depend on."""
     hint = f"type the folder of an encoder, the id of a vision model on the Hub, or {option} {PIXELS}"
-    try:
-        model, loaded = load_pretrained(AutoModel, source, option, hint, dtype=dtype, output_loading_info=True)
-    except ImportError as error:
-        raise _no_model(source, option, error) from error
+    model, loaded = load_pretrained(AutoModel, source, option, hint, dtype=dtype, output_loading_info=True)
     missing = sorted(key for key in loaded["missing_keys"] if not any(part in key for part in _MAY_BE_MISSING))
     if missing:
         raise UserInputError(

@@ -61,7 +61,7 @@ class Encoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A checksum of the weights and of everything here that decides the features."""
+        """A checksum of the weights and of everything here that decides the features; made once, so train a copy."""
         digest = blake2b(digest_size=16)
         digest.update(repr((type(self.model).__name__, self.settings())).encode())
         if self.model is not None:
@@ -100,7 +100,7 @@ def load_pretrained(
     """
     try:
         return auto.from_pretrained(name, **options)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserInputError(f"{option} '{name}' cannot be loaded ({reason}); {hint}") from error
 

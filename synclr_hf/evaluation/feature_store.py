@@ -59,21 +59,19 @@ class FeatureStore:
         """
         with self._telling_what_is_full():
             self._pieces.mkdir(parents=True, exist_ok=True)
-            _write(self._piece(number), torch.from_numpy(rows), [features.to(self.dtype)])
+            _write(self._piece(number), self._pieces, torch.from_numpy(rows), [features.to(self.dtype)])
 
     def finish(self, count: int) -> tuple[Tensor, Tensor]:
         """Put `count` pieces together into the table, piece by piece, and return it as `read` does."""
         pieces = [_read(self._piece(number)) for number in range(count)]
-        if any(piece is None for piece in pieces):  # another process was first and has removed them
-            if (table := self.read()) is not None:
-                return table
-            raise UserInputError(f"files have vanished from '{self._pieces}'; type the same command again")
-        with self._telling_what_is_full():
-            _write(self.file, torch.cat([rows for rows, _ in pieces]), [features for _, features in pieces])
-        shutil.rmtree(self._pieces, ignore_errors=True)
-        table = self.read()
+        if None not in pieces:
+            with self._telling_what_is_full():
+                rows = torch.cat([rows for rows, _ in pieces])
+                _write(self.file, self._pieces, rows, [features for _, features in pieces])
+        table = self.read()  # also where another process was first and has removed the pieces
         if table is None:
-            raise UserInputError(f"'{self.file}' cannot be read again; give the cache another disk")
+            raise UserInputError(f"features have vanished from '{self._pieces}'; type the same command again")
+        shutil.rmtree(self._pieces, ignore_errors=True)
         return table
 
     def _piece(self, number: int) -> Path:
@@ -93,13 +91,17 @@ class FeatureStore:
 def _read(file: Path) -> tuple[Tensor, Tensor] | None:
     try:
         with safe_open(file, framework="pt") as stored:  # checks the sizes against the length of the file
-            return stored.get_tensor("rows"), stored.get_tensor("features")
+            rows, features = stored.get_tensor("rows"), stored.get_tensor("features")
     except (OSError, SafetensorError, ValueError):
         return None
+    return (rows, features) if len(rows) == len(features) else None
 
 
-def _write(file: Path, rows: Tensor, parts: Sequence[Tensor]) -> None:
-    """Write rows and the features of all parts as one safetensors file without holding them together in memory."""
+def _write(file: Path, folder: Path, rows: Tensor, parts: Sequence[Tensor]) -> None:
+    """Write rows and the features of all parts as one safetensors file without holding them together in memory.
+
+    What is half written lies in `folder`.
+    """
     parts = [part for part in parts if len(part)] or list(parts[:1])
     shape = [sum(len(part) for part in parts), parts[0].shape[1]]
     ends = np.cumsum([0, rows.nbytes, sum(part.nbytes for part in parts)]).tolist()
@@ -115,12 +117,12 @@ def _write(file: Path, rows: Tensor, parts: Sequence[Tensor]) -> None:
         for tensor in (rows, *parts):
             stream.write(tensor.contiguous().numpy().data)
 
-    _write_whole(file, write)
+    _write_whole(file, folder, write)
 
 
-def _write_whole(file: Path, write: Callable[[BinaryIO], None]) -> None:
+def _write_whole(file: Path, folder: Path, write: Callable[[BinaryIO], None]) -> None:
     """Write a file so that it is there whole or not at all, also when the machine stops."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    temporary = folder / f".{file.name}.{os.getpid()}.tmp"
     try:
         with temporary.open("wb") as stream:
             write(stream)

@@ -31,11 +31,14 @@ class Resizing:
             what lies beside the square is cut off, as the paper's protocols do (B.5).
         squashes: both sides become `short_side`, the shape of the picture is lost (ViT, SigLIP, BEiT).
         resample: the filter, antialiased.
+        rounds_corner: where an odd number of pixels is cut off, the corner of the crop is rounded to an even one, as
+            torchvision and timm do; else rounded down, as transformers does.
     """
 
     short_side: int | None = None
     squashes: bool = False
     resample: Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] = "bicubic"
+    rounds_corner: bool = False
 
 
 PLAIN = Resizing()
@@ -57,7 +60,8 @@ def resize_and_crop(image: Image.Image, size: int, resizing: Resizing = PLAIN) -
         resized_width, resized_height = int(target * width / short), int(target * height / short)
     if (width, height) == (resized_width, resized_height) == (size, size):
         return image
-    left, top = (resized_width - size) // 2, (resized_height - size) // 2
+    beside, above = resized_width - size, resized_height - size
+    left, top = (round(beside / 2), round(above / 2)) if resizing.rounds_corner else (beside // 2, above // 2)
     resample = Image.Resampling[resizing.resample.upper()]
     if resized_width * resized_height <= _MOST_CUT_OFF * size * size:
         resized = image.resize((resized_width, resized_height), resample)

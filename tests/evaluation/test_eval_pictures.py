@@ -1,3 +1,4 @@
+import time
 from io import BytesIO
 
 import numpy as np
@@ -6,7 +7,14 @@ from PIL import Image
 from transformers import BitImageProcessorPil
 
 from synclr_hf.data.pictures import open_picture
-from synclr_hf.evaluation.pictures import picture_array, prepared_batches, resize_and_crop
+from synclr_hf.evaluation.pictures import (
+    PLAIN,
+    Resizing,
+    picture_array,
+    prepared_batches,
+    prepared_places,
+    resize_and_crop,
+)
 
 
 def noise(width, height, seed=0):
@@ -20,20 +28,32 @@ def jpeg(image):
     return file.getvalue()
 
 
-@pytest.mark.parametrize("size", [(64, 64), (100, 60), (61, 97), (40, 200)])
-def test_pixels_are_those_of_the_image_processor(size):
+@pytest.mark.parametrize("resizing", [PLAIN, Resizing(56), Resizing(56, resample="bilinear")])
+@pytest.mark.parametrize("size", [(64, 64), (100, 60), (61, 97), (40, 200), (30, 400)])
+def test_pixels_are_those_of_the_image_processor(size, resizing):
     image = noise(*size)
     processor = BitImageProcessorPil(
-        size={"shortest_edge": 48},
+        size={"shortest_edge": resizing.short_side or 48},
         crop_size={"height": 48, "width": 48},
-        resample=3,
+        resample=Image.Resampling[resizing.resample.upper()],
         do_rescale=False,
         do_normalize=False,
     )
     expected = np.asarray(processor(image, return_tensors="np")["pixel_values"][0]).transpose(1, 2, 0)
-    found = np.asarray(resize_and_crop(image, 48))
+    found = np.asarray(resize_and_crop(image, 48, resizing))
     assert found.shape == (48, 48, 3)
-    assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
+    # of a very long picture only the crop is computed
+    assert np.abs(found.astype(int) - expected.astype(int)).max() <= (1 if max(size) > 4 * min(size) else 0)
+
+
+def test_squashed_pixels_are_those_of_the_image_processor():
+    image = noise(100, 60)
+    whole = np.asarray(image.resize((56, 56), Image.Resampling.BICUBIC))
+    assert np.array_equal(resize_and_crop(image, 48, Resizing(56, squashes=True)), whole[4:52, 4:52])
+    assert np.array_equal(resize_and_crop(image, 56, Resizing(squashes=True)), whole)
+    rounded = resize_and_crop(image, 49, Resizing(56, squashes=True, rounds_corner=True))  # torchvision: 3.5 becomes 4
+    assert np.array_equal(rounded, whole[4:53, 4:53])
+    assert np.array_equal(resize_and_crop(image, 49, Resizing(56, squashes=True)), whole[3:52, 3:52])
 
 
 def test_extreme_shapes_stay_small():
@@ -60,3 +80,36 @@ def test_unreadable_pictures_are_left_out():
     batches = list(prepared_batches(pictures, size=16, batch_size=2))
     assert [rows.tolist() for rows, _ in batches] == [[0], [], [4]]
     assert np.array_equal(batches[0][1], batches[2][1])
+
+
+class Watched(list):
+    """Pictures that say which of them have been read."""
+
+    def __init__(self, pictures):
+        super().__init__(pictures)
+        self.read = []
+
+    def __getitem__(self, place):
+        self.read.append(place)
+        return super().__getitem__(place)
+
+
+def test_the_next_batches_are_prepared_meanwhile_and_no_more():
+    pictures = Watched([jpeg(noise(40, 40))] * 20)
+    batches = prepared_batches(pictures, size=16, batch_size=2)
+    next(batches)
+    until = time.monotonic() + 10
+    while len(pictures.read) < 6 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert sorted(pictures.read) == list(range(6))  # the batch in hand and two more
+    batches.close()
+    assert len(pictures.read) == 6
+
+
+def test_chosen_places_and_errors_of_reading():
+    images = [noise(40, 40, seed) for seed in range(5)]
+    found = dict(zip("ab", prepared_places(images, [range(1, 2), range(3, 5)], size=16), strict=True))
+    assert found["a"][0].tolist() == [1] and found["b"][0].tolist() == [3, 4]
+    assert np.array_equal(found["b"][1][1].numpy(), picture_array(images[4], 16))
+    with pytest.raises(IndexError):  # the data set is broken, not a picture of it
+        list(prepared_places(images, [range(4, 6)], size=16))
