@@ -21,7 +21,7 @@ from synclr_hf.evaluation.encoder_loading import load_encoder
 from synclr_hf.evaluation.encoders import Encoder, normalised, patch_maps
 from synclr_hf.evaluation.features import FeatureTable, encoder_features
 from synclr_hf.evaluation.foreground_split import read_threshold
-from synclr_hf.evaluation.neighbours import neighbours_within
+from synclr_hf.evaluation.neighbours_within import neighbours_within
 from synclr_hf.evaluation.pca import PcaBasis, fit_pca_basis
 from synclr_hf.evaluation.pictures import resize_and_crop
 from synclr_hf.evaluation.principal_components import principal_components

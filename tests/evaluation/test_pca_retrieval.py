@@ -4,7 +4,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.neighbours import neighbours_within
+from synclr_hf.evaluation.neighbours_within import neighbours_within
 from synclr_hf.evaluation.pca import PcaBasis, fit_pca_basis
 from synclr_hf.evaluation.principal_components import principal_components
 from synclr_hf.evaluation.protocols.retrieval import nearest_neighbours
