@@ -1,27 +1,13 @@
-from io import BytesIO
-
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from PIL import Image as PilImage
+from tiny_data_sets import classified, encoded, save
 
 from synclr_hf.data.pictures import open_picture
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.data import labelled_splits
 from synclr_hf.evaluation.labelled_images import labelled_pictures
-
-
-def encoded(colour):
-    file = BytesIO()
-    PilImage.new("RGB", (8, 8), colour).save(file, "PNG")
-    return {"bytes": file.getvalue(), "path": None}
-
-
-def save(folder, **splits):
-    for name, dataset in splits.items():
-        (folder / "data").mkdir(parents=True, exist_ok=True)
-        dataset.to_parquet(folder / "data" / f"{name}-00000.parquet")
-    return folder
 
 
 def images_set(captions_a_concept=6, concepts=("owl", "kite", "pear")):
@@ -36,11 +22,6 @@ def images_set(captions_a_concept=6, concepts=("owl", "kite", "pear")):
     ]
     features = {"caption_id": Value("int64"), "caption": Value("string"), "concept": Value("string")}
     return Dataset.from_list(rows, features=Features({**features, "images": List(Image())}))
-
-
-def plain(labels, feature):
-    rows = [{"image": encoded((number, 0, 0)), "label": label} for number, label in enumerate(labels)]
-    return Dataset.from_list(rows, features=Features({"image": Image(), "label": feature}))
 
 
 def test_images_set_is_split_by_caption(tmp_path):
@@ -62,7 +43,7 @@ def test_images_set_is_split_by_caption(tmp_path):
 def test_official_splits_and_class_names_are_kept(tmp_path):
     feature = ClassLabel(names=["zebra", "ant"])
     train, test = labelled_splits(
-        save(tmp_path / "set", train=plain([0, 1, 0, 1], feature), test=plain([1, 0, -1], feature))
+        save(tmp_path / "set", train=classified([0, 1, 0, 1], feature), test=classified([1, 0, -1], feature))
     )
     assert train.label_names == ("zebra", "ant")
     assert train.labels.tolist() == [0, 1, 0, 1]
@@ -74,7 +55,7 @@ def test_official_splits_and_class_names_are_kept(tmp_path):
     [(["b", "a", "b", "a"], Value("string"), ("a", "b")), ([7, 3, 7, 3], Value("int64"), ("3", "7"))],
 )
 def test_names_and_numbers_as_labels(tmp_path, labels, feature, names):
-    train, test = labelled_splits(save(tmp_path / "set", train=plain(labels, feature)))
+    train, test = labelled_splits(save(tmp_path / "set", train=classified(labels, feature)))
     assert train.label_names == names
     assert len(train) == 2 and len(test) == 2 and set(test.labels) == {0, 1}
 
@@ -105,7 +86,7 @@ configs:
 def test_a_set_made_anew_and_one_of_the_same_name_are_not_mixed_up(tmp_path):
     fingerprints = []
     for folder, names in (("a/set", "ab"), ("a/set", "ba"), ("a/set", "cd"), ("b/set", "ab")):
-        made = save(tmp_path / folder, train=plain([*names, *names], Value("string")))
+        made = save(tmp_path / folder, train=classified([*names, *names], Value("string")))
         (made / "README.md").write_text(CARD)
         train, _ = labelled_splits(made)
         assert train.label_names == tuple(sorted(names))
@@ -120,7 +101,7 @@ def test_one_line_errors(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserInputError, match="cannot load the folder"):
         labelled_splits(tmp_path / "empty")
-    one = plain([0, 0], ClassLabel(names=["a", "b"]))
+    one = classified([0, 0], ClassLabel(names=["a", "b"]))
     with pytest.raises(UserInputError, match="has 1 class; classification needs at least 2"):
         labelled_splits(save(tmp_path / "one", train=one))
     with pytest.raises(UserInputError, match="no label column; found: image; needed"):
@@ -132,10 +113,14 @@ def test_one_line_errors(tmp_path):
 
 def test_a_test_split_without_labels_gives_way_to_the_validation_split(tmp_path):
     names = ClassLabel(names=["a", "b"])
-    splits = {"train": plain([0, 1, 0, -1], names), "test": plain([-1, -1], names), "validation": plain([1, 0], names)}
+    splits = {
+        "train": classified([0, 1, 0, -1], names),
+        "test": classified([-1, -1], names),
+        "validation": classified([1, 0], names),
+    }
     train, test = labelled_splits(save(tmp_path / "challenge", **splits))
     assert train.labels.tolist() == [0, 1, 0] and test.labels.tolist() == [1, 0]
-    numbers = plain([3, 7, -1, 3, 7, 3], Value("int64"))
+    numbers = classified([3, 7, -1, 3, 7, 3], Value("int64"))
     train, test = labelled_splits(save(tmp_path / "numbers", train=numbers))
     assert train.label_names == ("3", "7") and len(train) + len(test) == 5
 
