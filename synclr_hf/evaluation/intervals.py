@@ -1,14 +1,53 @@
-"""How sure an accuracy is: bootstrap intervals over the test pictures, t intervals over seeds."""
+"""How sure a number is: bootstrap intervals over the test pictures, t intervals over seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from synclr_hf.data.seeds import seed_for
 
-_DRAWS_AT_ONCE = 50
+NUM_RESAMPLES = 2000
+"""Bootstrap samples of every interval, unless its details say something else."""
+_CELLS_AT_ONCE = 2_500_000
+"""Drawn numbers held at once (memory only)."""
+
+
+def bootstrap_statistic(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    num_units: int,
+    *,
+    seed: int,
+    num_resamples: int = NUM_RESAMPLES,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of any statistic.
+
+    Args:
+        statistic: takes (R, U) int64, how often each unit was drawn in R samples, to (R,) values. Samples for which
+            it is not defined are NaN and left out.
+        num_units: U, what is drawn with replacement, U of them a sample.
+        seed: equal seeds give equal intervals.
+        num_resamples: number of bootstrap samples.
+        confidence: share of the samples inside the interval.
+
+    Returns:
+        The bounds, NaN where the statistic is not defined for any sample.
+    """
+    generator = np.random.default_rng(seed_for(seed, "bootstrap"))
+    at_once = min(max(_CELLS_AT_ONCE // num_units, 1), 50)
+    values = []
+    for start in range(0, num_resamples, at_once):
+        shape = (min(at_once, num_resamples - start), num_units)
+        drawn = generator.integers(num_units, size=shape)
+        drawn += np.arange(shape[0])[:, None] * num_units
+        values.append(statistic(np.bincount(drawn.ravel(), minlength=drawn.size).reshape(shape)))
+    tail = (1 - confidence) / 2
+    defined = np.concatenate(values)
+    defined = defined[~np.isnan(defined)]
+    low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
+    return float(low), float(high)
 
 
 def bootstrap_interval(
@@ -16,16 +55,16 @@ def bootstrap_interval(
     groups: np.ndarray | None = None,
     *,
     seed: int,
-    num_resamples: int = 2000,
+    num_resamples: int = NUM_RESAMPLES,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the share of right answers.
+    """Return the percentile bootstrap interval of the share of right answers, or of the mean of any other values.
 
     Whole groups are drawn with replacement, because pictures of one caption are alike and count for less than as many
     independent pictures. The interval covers the choice of test pictures, not the randomness of training.
 
     Args:
-        correct: (N,) bool, whether each test picture was classified rightly.
+        correct: (N,), whether each test picture was classified rightly, or a value a picture; no NaN.
         groups: (N,) ids of what is drawn together; default: every picture alone.
         seed: equal seeds give equal intervals.
         num_resamples: number of bootstrap samples.
@@ -35,15 +74,13 @@ def bootstrap_interval(
     _, group_of_row = np.unique(groups, return_inverse=True)
     sizes = np.bincount(group_of_row).astype(np.float64)
     right = np.bincount(group_of_row, weights=correct.astype(np.float64))
-    generator = np.random.default_rng(seed_for(seed, "bootstrap"))
-    accuracies = []
-    for start in range(0, num_resamples, _DRAWS_AT_ONCE):
-        shape = (min(_DRAWS_AT_ONCE, num_resamples - start), len(sizes))
-        drawn = generator.integers(len(sizes), size=shape)
-        accuracies.append(right[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(accuracies), [tail, 1 - tail])
-    return float(low), float(high)
+    return bootstrap_statistic(
+        lambda counts: (counts @ right) / (counts @ sizes),
+        len(sizes),
+        seed=seed,
+        num_resamples=num_resamples,
+        confidence=confidence,
+    )
 
 
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
