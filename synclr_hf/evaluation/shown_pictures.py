@@ -11,8 +11,10 @@ import numpy as np
 
 from synclr_hf.data.pictures import Picture
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.data import TEST_SPLITS, _Column, _image_column, _is_images_set, _label_column, _load
+from synclr_hf.evaluation.data import TEST_SPLITS
+from synclr_hf.evaluation.label_columns import PictureColumn, has_label_column, image_column, label_column
 from synclr_hf.evaluation.labelled_images import LabelledImages
+from synclr_hf.evaluation.stored_sets import is_images_set, load_splits
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -73,7 +75,7 @@ def shown_pictures(sources: Sequence[str], *, split: str | None = None, option: 
             f"{option} '{odd}' is neither a picture nor a folder of pictures; allowed: any number of these, or one "
             f"data set alone; type {option} {odd}"
         )
-    splits = _load(sources[0], option)
+    splits = load_splits(sources[0], option)
     if split is not None and split not in splits:
         raise UserInputError(f"'{sources[0]}' has no split '{split}'; it has {', '.join(splits)}; type --split NAME")
     default = next((name for name in TEST_SPLITS if name in splits), next(iter(splits)))
@@ -117,7 +119,7 @@ def _pictures_below(folder: Path) -> list[Path]:
 
 def _of_data_set(rows: Dataset, source: str) -> ShownPictures:
     storage, plain = rows.with_format("arrow"), rows.with_format(None)
-    if _is_images_set(rows):
+    if is_images_set(rows):
         import pyarrow.compute as pc
 
         counts = pc.list_value_length(storage[:]["images"]).fill_null(0).to_numpy()
@@ -125,9 +127,9 @@ def _of_data_set(rows: Dataset, source: str) -> ShownPictures:
         places = np.concatenate([np.arange(count) for count in counts])
         concepts = ["" if name is None else name for name in plain["concept"][:]]
         captions = plain["caption"][:] if "caption" in rows.column_names else [""] * len(rows)
-        pictures = _Column(storage, "images", own, places)
+        pictures = PictureColumn(storage, "images", own, places)
         return _shown(pictures, [concepts[row] for row in own], [captions[row] or "" for row in own])
-    pictures = _Column(storage, _image_column(rows, source), np.arange(len(rows)))
+    pictures = PictureColumn(storage, image_column(rows, source), np.arange(len(rows)))
     captions = next((name for name in _CAPTION_COLUMNS if name in rows.column_names), None)
     texts = [text if isinstance(text, str) else "" for text in plain[captions][:]] if captions else [""] * len(rows)
     return _shown(pictures, _classes(rows, source), texts)
@@ -137,10 +139,9 @@ def _classes(rows: Dataset, source: str) -> list[str] | None:
     """Return the class of each row as a word; an empty one where it is not told."""
     from datasets import ClassLabel
 
-    try:
-        column = _label_column(rows, source)
-    except UserInputError:
+    if not has_label_column(rows):
         return None
+    column = label_column(rows, source)
     values, feature = rows.with_format(None)[column][:], rows.features[column]
     if isinstance(feature, ClassLabel):
         return [_NO_CLASS if value is None or value < 0 else feature.int2str(value) for value in values]
