@@ -28,7 +28,7 @@ def bar_plot(bars: Sequence[tuple[str, float]], *, axis: str, number: str = "{:,
         number: how a length is written.
     """
     height = 0.75 + 0.3 * max(len(bars), 2)
-    with plot_figure(height) as figure:
+    with _figure(height) as figure:
         axes = figure.add_subplot()
         places = list(range(len(bars)))
         values = [value for _, value in bars]
@@ -71,7 +71,7 @@ def histogram_plot(
     for value, count in counts.items():
         bin_ = (value - low) // width
         shares[bin_] = shares.get(bin_, 0) + 100 * count / sum(counts.values())
-    with plot_figure(3.6) as figure:
+    with _figure(3.6) as figure:
         axes = figure.add_subplot()
         middles = [low + (bin_ + 0.5) * width - 0.5 for bin_ in shares]
         axes.bar(middles, list(shares.values()), width=width * 0.92, color=_ACCENT)
@@ -101,7 +101,7 @@ def histogram_plot(
 
 
 @contextmanager
-def plot_figure(height: float) -> Iterator[Figure]:
+def _figure(height: float) -> Iterator[Figure]:
     """Give an empty figure in our style, whatever the user's settings of matplotlib are."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -128,6 +128,10 @@ def plot_figure(height: float) -> Iterator[Figure]:
         figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
+
+
+plot_figure = _figure
+"""For plots that are drawn in other rooms."""
 
 
 def _png(figure: Figure) -> bytes:
