@@ -11,7 +11,7 @@ from transformers import SiglipVisionConfig, SiglipVisionModel
 from synclr_hf.cli.main import main
 from synclr_hf.models import SynCLRConfig, SynCLRModel
 from synclr_hf.report.visualize import VisualizeConfig, prepared
-from synclr_hf.report.visualize_map import apart
+from synclr_hf.report.visualize_map import apart, class_map
 from synclr_hf.report.visualize_patches import heat
 from synclr_hf.report.visualize_sheets import GAP, Cell, cut, font, sheet
 
@@ -177,6 +177,17 @@ def test_attention_that_looks_nowhere_is_not_drawn_as_looking_everywhere():
     assert len(np.unique(heat(even).reshape(-1, 3), axis=0)) == 1
     assert heat(even).sum(axis=2).max() < 1.2 < heat(focused)[3, 4].sum() < 3
     assert heat(torch.zeros(2, 2)).max() < 0.1
+
+
+def test_classes_beyond_ten_are_grey_and_odd_names_are_drawn(tmp_path):
+    names = ["", "$x^2", "日本 <b>", "a name that is much too long for any legend of this width", *"abcdefghij"]
+    classes = [name for number, name in enumerate(names) for _ in range(1 if number > 9 else 2)]
+    points = np.random.default_rng(0).normal(size=(len(classes), 2)) * (3, 1)
+    class_map(tmp_path / "map.png", points, classes, (0.5, 0.25))
+    with Image.open(tmp_path / "map.png") as drawn:
+        pixels = np.asarray(drawn.convert("RGB"))
+    assert pixels.shape[1] == 1200 and 675 <= pixels.shape[0] <= 1275
+    assert (pixels[:, -10:] == 255).all() and (pixels == (0xC3, 0xCA, 0xCD)).all(axis=2).any()
 
 
 def test_squares_that_would_lie_on_an_earlier_one_are_left_out():
