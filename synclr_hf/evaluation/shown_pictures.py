@@ -12,7 +12,7 @@ import numpy as np
 from synclr_hf.data.pictures import Picture
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.data import TEST_SPLITS
-from synclr_hf.evaluation.label_columns import PictureColumn, image_column, label_column
+from synclr_hf.evaluation.label_columns import PictureColumn, has_label_column, image_column, label_column
 from synclr_hf.evaluation.labelled_images import LabelledImages
 from synclr_hf.evaluation.stored_sets import is_images_set, load_splits
 
@@ -75,7 +75,7 @@ def shown_pictures(sources: Sequence[str], *, split: str | None = None, option: 
             f"{option} '{odd}' is neither a picture nor a folder of pictures; allowed: any number of these, or one "
             f"data set alone; type {option} {odd}"
         )
-    splits = load_splits(sources[0], option=option)
+    splits = load_splits(sources[0], option)
     if split is not None and split not in splits:
         raise UserInputError(f"'{sources[0]}' has no split '{split}'; it has {', '.join(splits)}; type --split NAME")
     default = next((name for name in TEST_SPLITS if name in splits), next(iter(splits)))
@@ -139,10 +139,9 @@ def _classes(rows: Dataset, source: str) -> list[str] | None:
     """Return the class of each row as a word; an empty one where it is not told."""
     from datasets import ClassLabel
 
-    try:
-        column = label_column(rows, source)
-    except UserInputError:
+    if not has_label_column(rows):
         return None
+    column = label_column(rows, source)
     values, feature = rows.with_format(None)[column][:], rows.features[column]
     if isinstance(feature, ClassLabel):
         return [_NO_CLASS if value is None or value < 0 else feature.int2str(value) for value in values]

@@ -238,22 +238,31 @@ def _patch_pictures(work: _Work, what: str, see: Callable[[Encoder, Tensor], Ten
 def _draw_pca(work: _Work, basis: PcaBasis | None) -> Iterator[str]:
     images, maps = _patch_pictures(work, "patch features", patch_maps)
     config = work.config
+    told = _grid_told(maps)
+    fitted_on = "all pictures"
     if basis is None:
         basis = fit_pca_basis(maps, threshold=_threshold(config.threshold), model=config.model)
         basis.save(work.folder / BASIS_FILE)
+        told += f"; the three colours hold {sum(basis.components.explained):.0%} of the variance"
         yield f"basis: {work.folder / BASIS_FILE} (type --basis with it to give other pictures the same colours)"
-    elif basis.width != maps[0].shape[-1]:
-        raise UserInputError(
-            f"--basis '{config.basis}' takes features of {basis.width} numbers ('{basis.model}'), '{config.model}' "
-            f"has {maps[0].shape[-1]}; type the basis of a run with this encoder, or leave it out"
-        )
-    elif basis.model != config.model:
-        yield f"note: the basis comes from '{basis.model}'; colours of two encoders mean different things"
+    else:
+        _check_fits(basis, config, maps[0].shape[-1])
+        fitted_on = "the pictures that the basis comes from"
+        if basis.model != config.model:
+            yield f"note: the basis comes from '{basis.model}'; colours of two encoders mean different things"
     file = work.folder / "pca.png"
     texts = [text for _, text in work.shown]
-    pca_sheet(images, maps, texts, basis, smooth=config.smooth).save(file)
-    share = sum(basis.components.explained)
-    yield f"pca: {file} ({_grid_told(maps)}; the three colours hold {share:.0%} of the variance)"
+    pca_sheet(images, maps, texts, basis, smooth=config.smooth, fitted_on=fitted_on).save(file)
+    yield f"pca: {file} ({told})"
+
+
+def _check_fits(basis: PcaBasis, config: VisualizeConfig, width: int) -> None:
+    """Refuse a basis for features of another width than the encoder's."""
+    if basis.width != width:
+        raise UserInputError(
+            f"--basis '{config.basis}' takes features of {basis.width} numbers ('{basis.model}'), '{config.model}' "
+            f"has {width}; type the basis of a run with this encoder, or leave it out"
+        )
 
 
 def _draw_attention(work: _Work) -> Iterator[str]:

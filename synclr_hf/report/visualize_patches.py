@@ -29,6 +29,7 @@ def pca_sheet(
     basis: PcaBasis,
     *,
     smooth: bool = False,
+    fitted_on: str = "all pictures",
 ) -> Image.Image:
     """Draw pictures, the colours of their patches, and both on each other.
 
@@ -38,6 +39,7 @@ def pca_sheet(
         texts: what stands below each.
         basis: the colours; what it calls background is black on the map and grey on the picture.
         smooth: interpolate between patches.
+        fitted_on: the pictures that the basis comes from, in words.
     """
     side = _patch_pixels(maps, _LONG_SIDE)
     rows = []
@@ -55,7 +57,7 @@ def pca_sheet(
     shares = ", ".join(f"{share:.0%}" for share in basis.components.explained)
     what = "the foreground patches" if basis.foreground is not None else "all patches"
     note = (
-        f"Red, green, blue: the first three principal components of {what} of all pictures ({shares} of the variance)"
+        f"Red, green, blue: the first three principal components of {what} of {fitted_on} ({shares} of the variance)"
     )
     note += "; black: background." if basis.foreground is not None else "."
     blocks = 2 if len(rows) >= _BLOCKS_FROM else 1
