@@ -169,9 +169,6 @@ def plot_figure(height: float) -> Iterator[Figure]:
         yield figure
 
 
-"""For plots that are drawn in other rooms."""
-
-
 def _png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
