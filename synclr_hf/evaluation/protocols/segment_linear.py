@@ -44,7 +44,7 @@ class Config:
         validation_fraction: share of the train pictures that is held out where the data has no validation split.
     """
 
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
     weight_decay: float = 1e-4
     steps: int = 2000
     batch_size: int = 4096

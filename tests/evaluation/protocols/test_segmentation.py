@@ -183,7 +183,7 @@ def test_settings_of_upernet_that_do_not_fit_are_refused():
     [
         ("segment_knn", {"temperature": 0.0}, "segment_knn.temperature is 0.0; allowed: above 0; type .*=0.07"),
         ("segment_knn", {"min_share": 2}, "segment_knn.min_share is 2; allowed: above 0, at most 1"),
-        ("segment_linear", {"learning_rates": ()}, r"learning_rates is \(\); allowed: above 0; type .*=0.0003,0.001,"),
+        ("segment_linear", {"learning_rates": ()}, r"learning_rates is \(\); allowed: above 0; type .*=0.001,0.003,"),
         ("foreground", {"short_side": 0}, "foreground.short_side is 0; allowed: 1 or more; type .*=448"),
     ],
 )
