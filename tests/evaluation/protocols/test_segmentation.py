@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,11 +73,8 @@ def test_patches_without_a_class_are_told():
 
 
 def test_the_learning_rate_is_chosen_on_the_validation_split():
-    with_split = context()
-    data = with_split.data.__class__(
-        "masked", with_split.data.train, with_split.data.test, validation=masked(4, 2), metric="mean_iou"
-    )
-    outcome = segment_linear.evaluate(with_split.__class__(with_split.encoder, data), LINEAR)
+    here = context()
+    outcome = segment_linear.evaluate(replace(here, data=replace(here.data, validation=masked(4, 2))), LINEAR)
     assert outcome.details["chosen_on"] == "validation split"
     assert outcome.details["learning_rate"] in LINEAR.learning_rates
     assert outcome.metrics["mean_iou"] > 0.85
@@ -85,10 +83,13 @@ def test_the_learning_rate_is_chosen_on_the_validation_split():
 def test_masks_that_count_nowhere_are_refused():
     data = masked(4, 0)
     empty = MaskedImages(data.pictures, [np.full_like(mask, IGNORED) for mask in data.masks], data.label_names, "none")
-    with pytest.raises(UserInputError, match="the train masks hold no pixel that counts"):
+    with pytest.raises(UserInputError, match="none of the 4 train pictures can be read and has a mask with a pixel"):
         segment_linear.evaluate(context(train=empty), LINEAR)
-    with pytest.raises(UserInputError, match="no pixel that counts"):
-        segment_knn.evaluate(context(test=empty), KNN)
+    with pytest.raises(UserInputError, match="none of the 4 test pictures can be read and has a mask with a pixel"):
+        upernet.evaluate(context(test=empty), UPERNET)
+    with pytest.raises(UserInputError, match="none of the 4 validation pictures"):
+        here = context()
+        segment_linear.evaluate(replace(here, data=replace(here.data, validation=empty)), LINEAR)
     with pytest.raises(UserInputError, match="train has the classes red, blue, test a, b"):
         segment_knn.evaluate(context(test=MaskedImages(data.pictures, data.masks, ("a", "b"), "names")), KNN)
 
