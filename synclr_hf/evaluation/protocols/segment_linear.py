@@ -19,7 +19,6 @@ from torch import Tensor
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext, Outcome
-from synclr_hf.evaluation.masked_images import IGNORED
 from synclr_hf.evaluation.measures import confusion_matrix, mean_iou
 from synclr_hf.evaluation.segmentation.frozen_maps import mapped_pictures
 from synclr_hf.evaluation.segmentation.linear_heads import LinearHeads, fit_linear_heads
@@ -44,7 +43,7 @@ class Config:
         validation_fraction: share of the train pictures that is held out where the data has no validation split.
     """
 
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
     weight_decay: float = 1e-4
     steps: int = 2000
     batch_size: int = 4096
@@ -122,10 +121,10 @@ def _pixels(context: EvaluationContext, side: str, config: Config, seed: int, at
         seed=seed_for(seed, side),
         told=f"segment_linear, {context.data.name} ({side})",
     )
-    if len(found.labels) == 0:
+    if len(found.labels) == 0:  # train is checked already
         raise UserInputError(
-            f"the {side} masks hold no pixel that counts; allowed: class numbers from 0 to "
-            f"{len(data.label_names) - 1} beside {IGNORED}; give masks of the classes"
+            f"none of the {len(data)} {side} pictures can be read and has a mask with a pixel that counts; give masks "
+            "of the classes, or a data set without this split"
         )
     return found
 

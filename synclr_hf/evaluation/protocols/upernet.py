@@ -51,7 +51,7 @@ class Config:
         batch_size: crops a step; 16 for ViT-L.
         crops_at_once: crops a forward pass, a divisor of `batch_size`; more needs more memory.
         crop_size: side of the crops and windows in pixels, rounded up to whole patches (518 for patches of 14).
-        short_side: of train (before the random scale) and test pictures in pixels; 0: as they are.
+        short_side: of train (before the random scale) and test pictures, rounded up likewise; 0: as they are.
         learning_rate: of the heads.
         weight_decay: of AdamW.
         layer_decay: factor of the learning rate from one block to the one before it; 0.8 for ViT-L.
@@ -116,10 +116,11 @@ def effective_settings(encoder: Encoder, config: Config) -> dict[str, int | floa
             f"allowed: its divisors; type upernet.crops_at_once={config.batch_size}"
         )
     patch = patch_size(encoder)
-    crop = -(-config.crop_size // patch) * patch
+    crop, short_side = (-(-side // patch) * patch for side in (config.crop_size, config.short_side))
     return {
         **asdict(config),
         "crop_size": crop,
+        "short_side": short_side,
         "stride": max(crop * 2 // 3, 1),
         "warmup_steps": min(config.warmup_steps, config.steps // 10),
     }

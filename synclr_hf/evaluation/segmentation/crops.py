@@ -99,7 +99,7 @@ class SegmentationCrops(Dataset):
         height, width = scaled_size(picture.height, picture.width, self.short_side)
         scale = generator.uniform(*SCALES)
         height, width = max(round(height * scale), 1), max(round(width * scale), 1)
-        labels = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+        labels = np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
         tall, wide = min(height, size), min(width, size)
         best, most = (0, 0), -1.0
         for _ in range(TRIES):
@@ -113,9 +113,11 @@ class SegmentationCrops(Dataset):
                 break
         if most == 0:  # no try met a pixel that counts: go where there is one
             places = np.argwhere(labels != IGNORED)
-            if len(places) == 0:  # lost by the scale
-                places = np.argwhere(mask != IGNORED) * (np.array([height, width]) / mask.shape)
-            middle = places[int(generator.integers(len(places)))].astype(int)
+            if len(places) == 0:  # the scale lost them all: one is put back, since a loss over nothing is no number
+                y, x = np.argwhere(mask != IGNORED)[0]
+                places = np.array([[y * height // mask.shape[0], x * width // mask.shape[1]]])
+                labels[tuple(places[0])] = mask[y, x]
+            middle = places[int(generator.integers(len(places)))]
             best = tuple(
                 int(np.clip(at - extent // 2, 0, room))
                 for at, extent, room in zip(middle, (tall, wide), (height - tall, width - wide), strict=True)

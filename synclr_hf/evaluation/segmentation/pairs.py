@@ -47,10 +47,10 @@ def read_mask(data: MaskedImages, row: int) -> np.ndarray:
 
 
 def checked_sides(train: MaskedImages, test: MaskedImages) -> None:
-    """Check that there is something to learn from and something to test on.
+    """Check before all work that there will be a score; reads both sides up to the first picture that counts.
 
     Raises:
-        UserInputError: one side is empty, or the two name different classes.
+        UserInputError: one side is empty or counts nowhere, or the two name different classes.
     """
     for side, data in (("train", train), ("test", test)):
         if len(data) == 0:
@@ -60,3 +60,10 @@ def checked_sides(train: MaskedImages, test: MaskedImages) -> None:
             f"train has the classes {', '.join(train.label_names)}, test {', '.join(test.label_names)}; "
             "allowed: the same ones in the same order; give both splits one list of names"
         )
+    for side, data in (("train", train), ("test", test)):
+        pairs = (read_pair(data, row) for row in range(len(data)))
+        if not any(pair is not None and (pair[1] != IGNORED).any() for pair in pairs):
+            raise UserInputError(
+                f"none of the {len(data)} {side} pictures can be read and has a mask with a pixel that counts; "
+                f"allowed: classes 0 to {len(data.label_names) - 1} beside {IGNORED}; give masks of the classes"
+            )

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from synclr_hf.evaluation.segmentation.crops import SegmentationCrops
 KNN = segment_knn.Config(short_side=32)
 LINEAR = segment_linear.Config(short_side=32, steps=40, max_pixels=1000, batch_size=256)
 UPERNET = upernet.Config(
-    steps=14, batch_size=4, crops_at_once=4, crop_size=30, short_side=32, learning_rate=1e-2, layer_decay=0.9
+    steps=14, batch_size=4, crops_at_once=4, crop_size=30, short_side=30, learning_rate=1e-2, layer_decay=0.9
 )
 
 
@@ -72,11 +73,8 @@ def test_patches_without_a_class_are_told():
 
 
 def test_the_learning_rate_is_chosen_on_the_validation_split():
-    with_split = context()
-    data = with_split.data.__class__(
-        "masked", with_split.data.train, with_split.data.test, validation=masked(4, 2), metric="mean_iou"
-    )
-    outcome = segment_linear.evaluate(with_split.__class__(with_split.encoder, data), LINEAR)
+    here = context()
+    outcome = segment_linear.evaluate(replace(here, data=replace(here.data, validation=masked(4, 2))), LINEAR)
     assert outcome.details["chosen_on"] == "validation split"
     assert outcome.details["learning_rate"] in LINEAR.learning_rates
     assert outcome.metrics["mean_iou"] > 0.85
@@ -85,10 +83,13 @@ def test_the_learning_rate_is_chosen_on_the_validation_split():
 def test_masks_that_count_nowhere_are_refused():
     data = masked(4, 0)
     empty = MaskedImages(data.pictures, [np.full_like(mask, IGNORED) for mask in data.masks], data.label_names, "none")
-    with pytest.raises(UserInputError, match="the train masks hold no pixel that counts"):
+    with pytest.raises(UserInputError, match="none of the 4 train pictures can be read and has a mask with a pixel"):
         segment_linear.evaluate(context(train=empty), LINEAR)
-    with pytest.raises(UserInputError, match="no pixel that counts"):
-        segment_knn.evaluate(context(test=empty), KNN)
+    with pytest.raises(UserInputError, match="none of the 4 test pictures can be read and has a mask with a pixel"):
+        upernet.evaluate(context(test=empty), UPERNET)
+    with pytest.raises(UserInputError, match="none of the 4 validation pictures"):
+        here = context()
+        segment_linear.evaluate(replace(here, data=replace(here.data, validation=empty)), LINEAR)
     with pytest.raises(UserInputError, match="train has the classes red, blue, test a, b"):
         segment_knn.evaluate(context(test=MaskedImages(data.pictures, data.masks, ("a", "b"), "names")), KNN)
 
@@ -139,7 +140,7 @@ def test_upernet_learns_and_leaves_the_encoder_alone(tmp_path):
     before = {name: tensor.clone() for name, tensor in here.encoder.model.state_dict().items()}
     outcome = checked("upernet", upernet.evaluate(here, UPERNET))
     assert outcome.metrics["mean_iou"] > 0.6
-    assert outcome.config["crop_size"] == 32
+    assert outcome.config["crop_size"] == outcome.config["short_side"] == 32
     assert outcome.config["stride"] == 21
     assert outcome.config["warmup_steps"] == 1
     assert outcome.config["blocks"] == [1, 2, 3, 4]
@@ -183,7 +184,7 @@ def test_settings_of_upernet_that_do_not_fit_are_refused():
     [
         ("segment_knn", {"temperature": 0.0}, "segment_knn.temperature is 0.0; allowed: above 0; type .*=0.07"),
         ("segment_knn", {"min_share": 2}, "segment_knn.min_share is 2; allowed: above 0, at most 1"),
-        ("segment_linear", {"learning_rates": ()}, r"learning_rates is \(\); allowed: above 0; type .*=0.0003,0.001,"),
+        ("segment_linear", {"learning_rates": ()}, r"learning_rates is \(\); allowed: above 0; type .*=0.001,0.003,"),
         ("foreground", {"short_side": 0}, "foreground.short_side is 0; allowed: 1 or more; type .*=448"),
     ],
 )

@@ -56,8 +56,8 @@ def test_every_crop_has_a_pixel_that_counts():
     nothing = np.full((40, 60), IGNORED, dtype=np.uint8)
     data = MaskedImages([picture, b"broken", picture], [nothing, nothing, mask], ("a", "b"), "rare")
     for number in range(12):
-        labels = crops(data, short_side=64)[number]["labels"]
-        assert (labels == 1).any()
+        for short_side in (64, 20):  # larger, and so small that the pixel is lost
+            assert (crops(data, short_side=short_side)[number]["labels"] == 1).any()
     empty = MaskedImages([picture], [nothing], ("a", "b"), "empty")
     with pytest.raises(UserInputError, match="none of the 1 train pictures can be read and has a pixel that counts"):
         crops(empty)[0]
