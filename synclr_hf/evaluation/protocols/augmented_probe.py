@@ -15,6 +15,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
@@ -138,16 +139,17 @@ class _AugmentedRun:
         order = torch.randperm(len(self.pictures), generator=self.generator).numpy()
         batches = np.split(order[: self.steps_per_epoch * self.batch_size], self.steps_per_epoch)
         rows, features, left = [], [], self.batch_size
-        for asked, readable, pixels in self._crops(batches, epoch):
-            if len(readable):
-                rows.append(readable)
-                features.append(features_of(pixels).to(self.device, non_blocking=True))
-            left -= asked
-            bar.update(asked)
-            if left == 0:
-                if rows:
-                    self._step(np.concatenate(rows), torch.cat(features))
-                rows, features, left = [], [], self.batch_size
+        with closing(self._crops(batches, epoch)) as crops:
+            for asked, readable, pixels in crops:
+                if len(readable):
+                    rows.append(readable)
+                    features.append(features_of(pixels).to(self.device, non_blocking=True))
+                left -= asked
+                bar.update(asked)
+                if left == 0:
+                    if rows:
+                        self._step(np.concatenate(rows), torch.cat(features))
+                    rows, features, left = [], [], self.batch_size
 
     def _crops(self, batches: Sequence[np.ndarray], epoch: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Cut batches into what the encoder takes at once, decoded and cropped ahead on threads.
