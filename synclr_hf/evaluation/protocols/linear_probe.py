@@ -191,13 +191,7 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
         found, facts = augmented_probe(context, config, test.features)
     else:
         found, facts = _cached_probe(context, config, test.features, device), {}
-    if found.steps == config.epochs:
-        logger.warning(
-            "linear probe: an epoch is one batch of %d pictures, so %d steps in all; "
-            "a smaller linear.batch_size gives more steps",
-            found.batch_size,
-            found.steps,
-        )
+    _warn(config, found)
     scored = score_predictions(
         found.scores, test.labels, metric=metric, seed=seed_for(context.seed, "linear"), groups=test.groups.numpy()
     )
@@ -249,6 +243,23 @@ def _to_device(rows: Tensor, device: torch.device) -> Tensor:
     if rows.device == device:
         return rows
     return (rows.pin_memory() if device.type == "cuda" else rows).to(device, non_blocking=True)
+
+
+def _warn(config: Config, found: LinearProbeResult) -> None:
+    """Say what makes a probe weaker than it could be."""
+    if found.steps == config.epochs:
+        logger.warning(
+            "linear probe: an epoch is one batch of %d pictures, so %d steps in all; "
+            "a smaller linear.batch_size gives more steps",
+            found.batch_size,
+            found.steps,
+        )
+    if len(config.base_learning_rates) > 1 and found.base_learning_rate == max(config.base_learning_rates):
+        logger.warning(
+            "linear probe: the largest base learning rate, %g, was best; add larger ones to "
+            "linear.base_learning_rates, or take a smaller linear.batch_size",
+            found.base_learning_rate,
+        )
 
 
 def _effective(config: Config, found: LinearProbeResult, context: EvaluationContext) -> dict[str, Any]:

@@ -126,6 +126,14 @@ def test_the_protocol_tells_colours_apart_and_says_what_it_chose(caplog):
     assert outcome.details["diverged_base_learning_rates"] == []
 
 
+def test_a_sweep_that_ends_too_early_says_so(caplog):
+    too_small = replace(CONFIG, base_learning_rates=(1e-50, 0.1), epochs=2, batch_size=60)  # the first learns nothing
+    with caplog.at_level(logging.WARNING):
+        outcome = evaluate(tiny_context(train=coloured(120, 0)), too_small)
+    assert outcome.details["base_learning_rate"] == 0.1 and outcome.details["chosen_at_edge"]
+    assert "the largest base learning rate, 0.1, was best; add larger ones" in caplog.text
+
+
 def test_raw_pixels_and_a_validation_split():
     data = EvaluationData("coloured", coloured(60, 0), coloured(30, 1), coloured(12, 2))
     outcome = evaluate(EvaluationContext(tiny_encoder(model=None), data), CONFIG)
