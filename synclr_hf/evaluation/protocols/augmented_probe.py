@@ -3,7 +3,8 @@
 One pass of the frozen encoder over the pictures serves all learning rates: their heads learn on the fly from the same
 features. Two sets of heads learn side by side. The first learns from a part of the pictures, and the learning rate is
 chosen by how it does on the others; the second learns from all of them, and the head of the chosen rate is the result.
-So nothing is fitted again, which would double the cost, and no picture is lost to the choice.
+So nothing is fitted again, which would double the cost, and no picture is lost to the choice. (The first set sees the
+same batches without the pictures that are held out, at the same learning rates.)
 
 Random crops (area and aspect ratio 3/4 to 4/3, bicubic) are those of pre-training; test and validation pictures are
 resized on the short side and cropped in the centre.
@@ -15,6 +16,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
@@ -38,6 +40,7 @@ from synclr_hf.evaluation.protocols.parallel_heads import HeadTraining, validati
 from synclr_hf.evaluation.protocols.rate_choice import (
     LinearProbeResult,
     best_rate,
+    check_enough,
     check_finite,
     count_classes,
     validation_split,
@@ -90,6 +93,7 @@ class _AugmentedRun:
         self.pictures = _Joined([part.pictures for part in self.parts])
         self.labels = torch.cat([torch.from_numpy(part.labels) for part in self.parts])
         fit_rows, self.validation_rows = self._sides()
+        check_enough(len(fit_rows))
         self.is_fit = np.isin(np.arange(len(self.pictures)), fit_rows)
         self.device = torch.device("cpu") if context.encoder.model is None else context.encoder.model.device
         self.batch_size = min(config.batch_size, len(self.pictures))
@@ -138,16 +142,17 @@ class _AugmentedRun:
         order = torch.randperm(len(self.pictures), generator=self.generator).numpy()
         batches = np.split(order[: self.steps_per_epoch * self.batch_size], self.steps_per_epoch)
         rows, features, left = [], [], self.batch_size
-        for asked, readable, pixels in self._crops(batches, epoch):
-            if len(readable):
-                rows.append(readable)
-                features.append(features_of(pixels).to(self.device, non_blocking=True))
-            left -= asked
-            bar.update(asked)
-            if left == 0:
-                if rows:
-                    self._step(np.concatenate(rows), torch.cat(features))
-                rows, features, left = [], [], self.batch_size
+        with closing(self._crops(batches, epoch)) as crops:
+            for asked, readable, pixels in crops:
+                if len(readable):
+                    rows.append(readable)
+                    features.append(features_of(pixels).to(self.device, non_blocking=True))
+                left -= asked
+                bar.update(asked)
+                if left == 0:
+                    if rows:
+                        self._step(np.concatenate(rows), torch.cat(features))
+                    rows, features, left = [], [], self.batch_size
 
     def _crops(self, batches: Sequence[np.ndarray], epoch: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Cut batches into what the encoder takes at once, decoded and cropped ahead on threads.
@@ -236,7 +241,8 @@ class _AugmentedRun:
         if len(self.parts) == 2:
             return self.context.table("validation")
         held_out = self.parts[0].rows(self.validation_rows)
-        return encoder_features(self.context.encoder, held_out, description="features, to choose the learning rate")
+        told = "features, to choose the learning rate"
+        return encoder_features(self.context.encoder, held_out, cache_dir=self.context.cache_dir, description=told)
 
     def _key(self) -> str:
         """Return a checksum of all that the heads depend on."""

@@ -39,6 +39,7 @@ from synclr_hf.evaluation.protocols.parallel_heads import REFERENCE_BATCH_SIZE, 
 from synclr_hf.evaluation.protocols.rate_choice import (
     LinearProbeResult,
     best_rate,
+    check_enough,
     check_finite,
     count_classes,
     validation_split,
@@ -135,7 +136,7 @@ def linear_probe(
         device: where the heads learn; default: where the features are.
 
     Raises:
-        UserInputError: a feature is not finite, or every learning rate diverged.
+        UserInputError: fewer than two rows, a feature that is not finite, or every learning rate diverged.
     """
     config = config or Config()
     device = torch.device(device or train_features.device)
@@ -149,6 +150,7 @@ def linear_probe(
     rows_at_hand, labels = _moved_if_it_fits(train_features, device), train_labels.to(device)
 
     def fitted(rows: np.ndarray, rates: Sequence[float], name: str) -> tuple[HeadTraining, int, int]:
+        check_enough(len(rows))
         batch_size = min(config.batch_size, len(rows))
         steps_per_epoch = len(rows) // batch_size
         total_steps = config.epochs * steps_per_epoch
@@ -169,8 +171,12 @@ def linear_probe(
     chosen_on = torch.from_numpy(validation_rows)
     finite = search.finite()
     scores = validation_scores(search.heads, train_features[chosen_on], train_labels[chosen_on], metric, finite)
-    best, diverged = best_rate(rates, scores, finite)
-    final, batch_size, steps = fitted(np.arange(len(train_labels)), [best], "probe final")
+    while True:
+        best, diverged = best_rate(rates, scores, finite)
+        final, batch_size, steps = fitted(np.arange(len(train_labels)), [best], "probe final")
+        if final.finite()[0]:
+            break
+        finite[list(rates).index(best)] = False  # it diverged on all rows only: the next best one
     return LinearProbeResult(
         scores=final.heads.scores(test_features, 0),
         base_learning_rate=best,
@@ -191,13 +197,7 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
         found, facts = augmented_probe(context, config, test.features)
     else:
         found, facts = _cached_probe(context, config, test.features, device), {}
-    if found.steps == config.epochs:
-        logger.warning(
-            "linear probe: an epoch is one batch of %d pictures, so %d steps in all; "
-            "a smaller linear.batch_size gives more steps",
-            found.batch_size,
-            found.steps,
-        )
+    _warn(config, found)
     scored = score_predictions(
         found.scores, test.labels, metric=metric, seed=seed_for(context.seed, "linear"), groups=test.groups.numpy()
     )
@@ -249,6 +249,23 @@ def _to_device(rows: Tensor, device: torch.device) -> Tensor:
     if rows.device == device:
         return rows
     return (rows.pin_memory() if device.type == "cuda" else rows).to(device, non_blocking=True)
+
+
+def _warn(config: Config, found: LinearProbeResult) -> None:
+    """Say what makes a probe weaker than it could be."""
+    if found.steps == config.epochs:
+        logger.warning(
+            "linear probe: an epoch is one batch of %d pictures, so %d steps in all; "
+            "a smaller linear.batch_size gives more steps",
+            found.batch_size,
+            found.steps,
+        )
+    if len(config.base_learning_rates) > 1 and found.base_learning_rate == max(config.base_learning_rates):
+        logger.warning(
+            "linear probe: the largest base learning rate, %g, was best; add larger ones to "
+            "linear.base_learning_rates, or take a smaller linear.batch_size",
+            found.base_learning_rate,
+        )
 
 
 def _effective(config: Config, found: LinearProbeResult, context: EvaluationContext) -> dict[str, Any]:

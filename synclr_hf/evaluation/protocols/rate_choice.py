@@ -89,6 +89,15 @@ def count_classes(labels: Tensor) -> int:
     return labels.shape[1] if labels.dim() == 2 else int(labels.max()) + 1
 
 
+def check_enough(count: int) -> None:
+    """Raise where there are too few pictures for BatchNorm."""
+    if count < 2:
+        raise UserInputError(
+            f"the linear probe would learn from {count} pictures; needed: 2 or more beside those that the learning "
+            "rate is chosen on; give a larger train split"
+        )
+
+
 def check_finite(features: Tensor, side: str) -> None:
     """Raise where a feature is not a finite number."""
     finite = sum(int(rows.isfinite().all(dim=1).sum()) for rows in features.split(_CHECKED_AT_ONCE))

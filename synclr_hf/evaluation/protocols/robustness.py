@@ -1,8 +1,11 @@
 """kNN accuracy when the test pictures are corrupted and the train pictures are not.
 
 Each test picture is resized and cropped as always, then corrupted by every kind and severity, and classified by the
-votes of its nearest clean train pictures. Pictures of the fifteen kinds of ImageNet-C (see `corruptions`), but the
-numbers are accuracies of kNN on any data set: they do not compare with published mean corruption errors.
+votes of its nearest clean train pictures. The kinds are the fifteen of ImageNet-C (see `corruptions`); the numbers are
+accuracies (whatever the metric of the benchmark), of kNN, on any data set: they do not compare with published mean
+corruption errors. Clean and corrupted accuracy are of the same test pictures; `relative_robustness` is the second
+over the first. A picture keeps its pattern from run to run and from encoder to encoder, so differences between
+encoders are differences on the same pictures.
 """
 
 from __future__ import annotations

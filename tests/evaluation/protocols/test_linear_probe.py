@@ -126,6 +126,14 @@ def test_the_protocol_tells_colours_apart_and_says_what_it_chose(caplog):
     assert outcome.details["diverged_base_learning_rates"] == []
 
 
+def test_a_sweep_that_ends_too_early_says_so(caplog):
+    too_small = replace(CONFIG, base_learning_rates=(1e-50, 0.1), epochs=2, batch_size=60)  # the first learns nothing
+    with caplog.at_level(logging.WARNING):
+        outcome = evaluate(tiny_context(train=coloured(120, 0)), too_small)
+    assert outcome.details["base_learning_rate"] == 0.1 and outcome.details["chosen_at_edge"]
+    assert "the largest base learning rate, 0.1, was best; add larger ones" in caplog.text
+
+
 def test_raw_pixels_and_a_validation_split():
     data = EvaluationData("coloured", coloured(60, 0), coloured(30, 1), coloured(12, 2))
     outcome = evaluate(EvaluationContext(tiny_encoder(model=None), data), CONFIG)
@@ -164,3 +172,16 @@ def test_features_that_are_not_finite_say_so():
     features[1, 0] = torch.nan
     with pytest.raises(UserInputError, match="the features of 1 of 4 train pictures hold values that are not finite"):
         linear_probe(features, torch.arange(4), torch.ones(2, 2), seed=0)
+
+
+def test_a_rate_that_diverges_on_all_rows_only_is_not_taken():
+    features, labels = clusters(40, 0)
+    config = replace(CONFIG, base_learning_rates=(1e-50, 1.2e37))  # finite on 20 rows a step, infinite on 40
+    result = linear_probe(features, labels, features, seed=0, config=config, validation_rows=np.arange(20))
+    assert result.validation_scores[1.2e37] > result.validation_scores[1e-50]
+    assert result.base_learning_rate == 1e-50 and result.diverged == (1.2e37,)
+
+
+def test_a_single_picture_says_so():
+    with pytest.raises(UserInputError, match="the linear probe would learn from 1 pictures; needed: 2 or more"):
+        linear_probe(torch.ones(1, 2), torch.zeros(1, dtype=torch.int64), torch.ones(1, 2), seed=0)
