@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synclr_hf.evaluation.encoders import Encoder, normalised, picture_tokens
+from synclr_hf.evaluation.encoders import Encoder, device_features, normalised
 from synclr_hf.evaluation.features import standardised_pixels
 
 FeaturesOf = Callable[[np.ndarray], Tensor]
@@ -32,10 +32,12 @@ def frozen(encoder: Encoder) -> Iterator[FeaturesOf]:
         yield lambda pixels: torch.from_numpy(standardised_pixels(pixels))
         return
     model, was_training = encoder.model, encoder.model.training
+    mean, std = (torch.tensor(numbers, device=model.device) for numbers in (encoder.image_mean, encoder.image_std))
 
     @torch.no_grad()
     def features_of(pixels: np.ndarray) -> Tensor:
-        return picture_tokens(model, normalised(pixels, encoder.image_mean, encoder.image_std))
+        on_device = torch.from_numpy(pixels).to(model.device, non_blocking=True)
+        return device_features(encoder, normalised(on_device, mean, std)).float()
 
     model.eval()
     try:

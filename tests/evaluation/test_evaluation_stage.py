@@ -61,12 +61,12 @@ def test_the_same_question_is_read_and_another_one_is_refused(plan, tmp_path):
 
 
 def test_what_fails_does_not_stop_the_rest(plan):
-    jobs = [Job("absent", ("knn",)), Job("masks", ("knn",)), Job("coloured", ("robustness", "segment_knn", "knn"))]
+    jobs = [Job("absent", ("knn",)), Job("masks", ("knn",)), Job("coloured", ("finetune", "segment_knn", "knn"))]
     answers = list(run_evaluations(replace(plan, models=["pixels"], jobs=jobs)))
     assert [answer.failure for answer in answers] == [
         "no data set at 'absent'",
         "protocol 'knn' needs a class a picture, which 'masks' does not have",
-        "protocol 'robustness' needs a model; 'pixels' is none",
+        "protocol 'finetune' needs a model; 'pixels' is none",
         "protocol 'segment_knn' needs a class a pixel, which 'coloured' does not have",
         "",
     ]

@@ -48,7 +48,7 @@ PROTOCOLS = {
     "few_shot": Protocol(f"{_HERE}.few_shot", "accuracy", "labels", "features", "1, 5 and 10 pictures a class"),
     "retrieval": Protocol(f"{_HERE}.retrieval", "map", "labels", "features", "nearest pictures: mAP and recall@k"),
     "robustness": Protocol(
-        f"{_HERE}.robustness", "accuracy", "labels", "model", "kNN accuracy under corrupted test pictures"
+        f"{_HERE}.robustness", "corrupted_accuracy", "labels", "features", "kNN accuracy on corrupted test pictures"
     ),
     "finetune": Protocol(f"{_HERE}.fine_tuning", "accuracy", "labels", "model", "all weights trained (paper B.3)"),
     "lora": Protocol(f"{_HERE}.lora", "accuracy", "labels", "model", "adapters of peft trained, weights frozen"),

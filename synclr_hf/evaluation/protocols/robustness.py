@@ -146,7 +146,9 @@ def _right_answers(
         ThreadPoolExecutor(max_workers=min(_MOST_THREADS, usable_cores())) as threads,
         Progress(told, total=len(test) * (1 + len(conditions)), unit="picture") as bar,
     ):
-        batches = prepared_batches(test.pictures, size=encoder.image_size, batch_size=encoder.batch_size)
+        batches = prepared_batches(
+            test.pictures, size=encoder.image_size, batch_size=encoder.batch_size, resizing=encoder.resizing
+        )
         for rows, pixels in batches:
             if len(rows) == 0:
                 continue
