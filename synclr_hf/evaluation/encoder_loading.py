@@ -99,11 +99,10 @@ def load_encoder(
         raise unknown_name("pooling", pooling, POOLINGS, "--pooling cls")
     if normalisation is not None and normalisation not in NORMALISATIONS:
         raise unknown_name("normalisation", normalisation, NORMALISATIONS, "--normalisation imagenet")
-    for what, value in (("number of layers", num_layers), ("batch size", batch_size), ("image size", image_size)):
+    numbers = {"--num-layers": num_layers, "--batch-size": batch_size, "--image-size": image_size}
+    for setting, value in numbers.items():
         if value is not None and value < 1:
-            raise UserInputError(
-                f"the {what} is {value}; allowed: 1 or more; type --{what.replace(' ', '-')} 1 or more"
-            )
+            raise UserInputError(f"{setting} {value} cannot be used; allowed: 1 or more; type {setting} 1 or more")
     if name == PIXELS:
         return Encoder(PIXELS, None, image_size or PIXEL_SIZE, batch_size=batch_size)
     default_device, default_dtype = device_and_dtype()
@@ -120,7 +119,11 @@ def load_encoder(
         )
     if hasattr(model.config, "mask_ratio"):  # MAE would hide three quarters of the patches
         model.config.mask_ratio = 0.0
-    model.eval().to(default_device if device is None else device)
+    try:
+        model.eval().to(default_device if device is None else device)
+    except (AssertionError, RuntimeError) as error:  # no such device, or no room on it
+        reason = str(error).splitlines()[0]
+        raise UserInputError(f"{option} '{name}' cannot be put on '{device}' ({reason}); type --device cpu") from error
     if image_size is None or normalisation is None:
         preparation = own_preparation(source, model, option=option)
     if image_size is not None:

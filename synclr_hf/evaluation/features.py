@@ -203,7 +203,7 @@ def _describe(
             if len(readable) and encoder.model is None:
                 features.append(torch.from_numpy(standardised_pixels(pixels.numpy())))
             elif len(readable):
-                values = normalised(pixels.to(device, non_blocking=True), mean, std)
+                values = normalised(pixels.to(device, non_blocking=device.type == "cuda"), mean, std)
                 features.append(device_features(encoder, values).float())
             bar.update(len(places))
             if places.stop == pieces[number].stop:

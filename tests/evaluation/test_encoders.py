@@ -311,8 +311,10 @@ def test_models_that_cannot_be_used_are_refused(folder, tmp_path):
         load_encoder(folder, normalisation="clp")
     with pytest.raises(UserInputError, match="unknown precision 'int8'; allowed: float32, bfloat16, float16"):
         load_encoder(folder, dtype="int8")
-    with pytest.raises(UserInputError, match="the number of layers is 0; allowed: 1 or more"):
+    with pytest.raises(UserInputError, match="--num-layers 0 cannot be used; allowed: 1 or more"):
         load_encoder(folder, num_layers=0)
+    with pytest.raises(UserInputError, match="cannot be put on 'nowhere' .*; type --device cpu"):
+        load_encoder(folder, device="nowhere")
     with pytest.raises(UserInputError, match="--encoder '.*nowhere' cannot be loaded"):
         load_encoder(str(tmp_path / "nowhere"), option="--encoder")
     with pytest.raises(UserInputError, match="cannot be loaded"):
