@@ -185,7 +185,7 @@ def _describe(
         for start in range(piece.start, piece.stop, size)
     ]
     device = torch.device("cpu") if encoder.model is None else encoder.model.device
-    mean, std = (torch.tensor(values, device=device) for values in (encoder.image_mean, encoder.image_std))
+    mean, std = (torch.tensor(values).to(device) for values in (encoder.image_mean, encoder.image_std))
     prepared = prepared_places(
         data.pictures,
         [places for _, places in batches],
