@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, PreTrainedModel
 
 from synclr_hf.data.back_ends import device_and_dtype
@@ -38,6 +40,8 @@ _MAY_BE_MISSING = ("pooler", "mask_token", "text_model", "logit_", "projection")
 """Parts of names of weights that no feature depends on. SigLIP's pooler is called `head`: it must be there."""
 _RESAMPLES = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """Pillow's filters by number."""
+_PROCESSOR_FILE = "preprocessor_config.json"
+"""Where a model's image processor is described."""
 _WARPED_FROM = 384
 """From this size on ConvNeXt's image processor squashes pictures instead of cropping them."""
 
@@ -95,11 +99,10 @@ def load_encoder(
         raise unknown_name("pooling", pooling, POOLINGS, "--pooling cls")
     if normalisation is not None and normalisation not in NORMALISATIONS:
         raise unknown_name("normalisation", normalisation, NORMALISATIONS, "--normalisation imagenet")
-    for what, value in (("number of layers", num_layers), ("batch size", batch_size), ("image size", image_size)):
+    numbers = {"--num-layers": num_layers, "--batch-size": batch_size, "--image-size": image_size}
+    for setting, value in numbers.items():
         if value is not None and value < 1:
-            raise UserInputError(
-                f"the {what} is {value}; allowed: 1 or more; type --{what.replace(' ', '-')} 1 or more"
-            )
+            raise UserInputError(f"{setting} {value} cannot be used; allowed: 1 or more; type {setting} 1 or more")
     if name == PIXELS:
         return Encoder(PIXELS, None, image_size or PIXEL_SIZE, batch_size=batch_size)
     default_device, default_dtype = device_and_dtype()
@@ -116,10 +119,17 @@ def load_encoder(
         )
     if hasattr(model.config, "mask_ratio"):  # MAE would hide three quarters of the patches
         model.config.mask_ratio = 0.0
-    model.eval().to(default_device if device is None else device)
-    preparation = own_preparation(source, model)
+    try:
+        model.eval().to(default_device if device is None else device)
+    except (AssertionError, RuntimeError) as error:  # no such device, or no room on it
+        reason = str(error).splitlines()[0]
+        raise UserInputError(f"{option} '{name}' cannot be put on '{device}' ({reason}); type --device cpu") from error
+    if image_size is None or normalisation is None:
+        preparation = own_preparation(source, model, option=option)
     if image_size is not None:
-        preparation = replace(preparation, image_size=image_size, resizing=PLAIN)
+        preparation = (
+            Preparation(image_size) if normalisation else replace(preparation, image_size=image_size, resizing=PLAIN)
+        )
     if normalisation is not None:
         mean, std = NORMALISATIONS[normalisation]
         preparation = replace(preparation, image_mean=mean, image_std=std)
@@ -151,12 +161,16 @@ def untrained_model(source: str, *, seed: int, option: str = "--model") -> PreTr
             raise _no_model(source, option, error) from error
 
 
-def own_preparation(source: str, model: PreTrainedModel) -> Preparation:
+def own_preparation(source: str, model: PreTrainedModel, *, option: str = "--model") -> Preparation:
     """Return how a model wants its pictures: as its image processor says, else its own size and ImageNet's numbers.
 
     Args:
         source: folder or Hub id that the model came from.
         model: the model.
+        option: the option that names the model, for the error.
+
+    Raises:
+        UserInputError: the image processor cannot be read, or the Hub cannot be asked whether there is one.
     """
     try:
         processor = AutoImageProcessor.from_pretrained(source, backend="pil")
@@ -166,7 +180,22 @@ def own_preparation(source: str, model: PreTrainedModel) -> Preparation:
     if facts is not None:
         return _of_timm(facts)
     facts = _processor_facts(source) if processor is None else processor.to_dict()
+    if facts is None:
+        _check_there_is_none(source, option)
     return _of_facts(facts, own_image_size(model)) if facts else Preparation(own_image_size(model))
+
+
+def _check_there_is_none(source: str, option: str) -> None:
+    """Refuse to guess: a wrong normalisation would show as nothing but a lower number."""
+    if (Path(source) / _PROCESSOR_FILE).is_file():
+        trouble = f"its {_PROCESSOR_FILE} cannot be read; mend or remove the file"
+    elif not Path(source).is_dir() and try_to_load_from_cache(source, _PROCESSOR_FILE) is None:
+        trouble = (
+            "its image processor is not in the cache, and the Hub cannot be asked for it; try again with a network"
+        )
+    else:
+        return
+    raise UserInputError(f"{option} '{source}': {trouble}, or type both --image-size and --normalisation")
 
 
 def _of_timm(facts: dict[str, Any]) -> Preparation:

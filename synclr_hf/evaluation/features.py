@@ -185,7 +185,7 @@ def _describe(
         for start in range(piece.start, piece.stop, size)
     ]
     device = torch.device("cpu") if encoder.model is None else encoder.model.device
-    mean, std = (torch.tensor(values, device=device) for values in (encoder.image_mean, encoder.image_std))
+    mean, std = (torch.tensor(values).to(device) for values in (encoder.image_mean, encoder.image_std))
     prepared = prepared_places(
         data.pictures,
         [places for _, places in batches],
@@ -203,7 +203,7 @@ def _describe(
             if len(readable) and encoder.model is None:
                 features.append(torch.from_numpy(standardised_pixels(pixels.numpy())))
             elif len(readable):
-                values = normalised(pixels.to(device, non_blocking=True), mean, std)
+                values = normalised(pixels.to(device, non_blocking=device.type == "cuda"), mean, std)
                 features.append(device_features(encoder, values).float())
             bar.update(len(places))
             if places.stop == pieces[number].stop:

@@ -14,10 +14,10 @@ from synclr_hf.errors import UserInputError
 
 _CLIP_LIKE = ("clip", "metaclip_2", "chinese_clip", "altclip")
 """Beginnings of the model types whose last norm is only given the class token, in the pooler."""
-_PICTURE_FROM_POOLER = (*_CLIP_LIKE, "siglip", "timm_wrapper")
+_PICTURE_FROM_POOLER = (*_CLIP_LIKE, "siglip", "aimv2", "timm_wrapper")
 """Beginnings of the model types whose pooler gives the picture's vector; elsewhere the pooler adds a layer or nothing:
 a random one in a ViT that was saved without it."""
-_NORM_NAMES = ("layernorm", "post_layernorm", "norm")
+_NORM_NAMES = ("layernorm", "post_layernorm", "norm", "rms_norm")
 """Names of the norm behind the last layer, as the vision models of transformers have them."""
 
 
@@ -141,14 +141,16 @@ def _picture(kind: str, tokens: Tensor, pooled: Tensor | None, grid: tuple[int, 
         return pooled.flatten(1)
     if tokens.dim() == 4:
         return tokens.mean(dim=(2, 3))
-    if grid is None or tokens.shape[1] == grid[0] * grid[1]:  # no class token: a network of stages, or patches alone
+    if grid is None and pooled is not None:  # a network of stages: Swin, DINOv3's ConvNeXt
+        return pooled.flatten(1)
+    if grid is None or tokens.shape[1] == grid[0] * grid[1]:  # no class token
         return tokens.mean(dim=1)
     return tokens[:, 0]
 
 
 def _pooled(part: PreTrainedModel, normed: Tensor) -> Tensor | None:
     """Return what the pooler would give for an inner layer, of the models whose pooler is used."""
-    if getattr(part, "head", None) is not None:  # SigLIP's attention pooling
+    if getattr(part, "head", None) is not None:  # attention pooling of SigLIP and AIMv2
         return part.head(normed)
     return normed[:, 0] if part.config.model_type.startswith(_CLIP_LIKE) else None
 

@@ -34,7 +34,7 @@ from transformers import (
 
 from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoder_loading import NORMALISATIONS, load_encoder, untrained_model
+from synclr_hf.evaluation.encoder_loading import NORMALISATIONS, load_encoder, own_preparation, untrained_model
 from synclr_hf.evaluation.encoders import (
     Encoder,
     evaluating,
@@ -276,6 +276,23 @@ def test_an_image_processor_that_needs_what_is_missing_is_read_all_the_same(tmp_
     assert encoder.resizing == Resizing(48, squashes=True, resample="bilinear")
 
 
+def test_a_model_in_the_cache_whose_image_processor_is_unknown_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--org--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    tiny_model().save_pretrained(repository / "snapshots" / "abc")
+    with pytest.raises(UserInputError, match="'org/name': its image processor is not in the cache.*type both"):
+        own_preparation("org/name", tiny_model())
+    (tmp_path / "preprocessor_config.json").write_text('{"size": 3')
+    with pytest.raises(UserInputError, match="its preprocessor_config.json cannot be read; mend or remove the file"):
+        own_preparation(str(tmp_path), tiny_model())
+    known = repository / ".no_exist" / "abc"
+    known.mkdir(parents=True)
+    (known / "preprocessor_config.json").touch()  # the Hub was asked before: there is none
+    assert own_preparation("org/name", tiny_model()).image_size == 32
+
+
 def test_untrained_and_pixels(folder):
     first, same, other = (load_encoder(f"untrained:{folder}", seed=seed, device="cpu") for seed in (3, 3, 4))
     assert first.fingerprint == same.fingerprint and first.fingerprint != other.fingerprint
@@ -294,8 +311,10 @@ def test_models_that_cannot_be_used_are_refused(folder, tmp_path):
         load_encoder(folder, normalisation="clp")
     with pytest.raises(UserInputError, match="unknown precision 'int8'; allowed: float32, bfloat16, float16"):
         load_encoder(folder, dtype="int8")
-    with pytest.raises(UserInputError, match="the number of layers is 0; allowed: 1 or more"):
+    with pytest.raises(UserInputError, match="--num-layers 0 cannot be used; allowed: 1 or more"):
         load_encoder(folder, num_layers=0)
+    with pytest.raises(UserInputError, match="cannot be put on 'nowhere' .*; type --device cpu"):
+        load_encoder(folder, device="nowhere")
     with pytest.raises(UserInputError, match="--encoder '.*nowhere' cannot be loaded"):
         load_encoder(str(tmp_path / "nowhere"), option="--encoder")
     with pytest.raises(UserInputError, match="cannot be loaded"):

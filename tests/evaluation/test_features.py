@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pretend_device import Waits, moved
 from tiny_evaluation import coloured, tiny_encoder, tiny_model
 
 from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD
@@ -138,6 +139,20 @@ def test_what_is_interrupted_goes_on(monkeypatch, tmp_path):
     assert passes == [2] * 6  # the damaged piece and the two that were missing
     torch.testing.assert_close(table.features, whole.features, rtol=1e-5, atol=1e-6)
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+
+
+def test_the_device_is_waited_for_once_a_piece(monkeypatch):
+    expected = encoder_features(tiny_encoder(), coloured(12, 0)).features
+    in_pieces_of(monkeypatch, 6)
+    encoder = tiny_encoder(model=moved(tiny_model()), batch_size=2)
+    with Waits() as waits:
+        table = encoder_features(encoder, coloured(12, 0))
+    torch.testing.assert_close(table.features, expected, rtol=1e-5, atol=1e-6)
+    assert waits.seen.count("copy from the device") == 2  # two pieces
+    assert (
+        waits.seen.count("copy to the device") == 2 + 6
+    )  # mean and deviation; six batches, on CUDA from pinned memory
+    assert len(waits.seen) == 10
 
 
 def test_two_processes_may_make_one_table(tmp_path):
