@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.encoders import Encoder
 from synclr_hf.evaluation.features import FeatureTable, encoder_features
 from synclr_hf.evaluation.labelled_images import LabelledImages
@@ -73,6 +74,8 @@ class EvaluationContext:
         if side not in self._tables:
             told = f"features, {self.encoder.name}, {self.data.name} ({side})"
             pictures = getattr(self.data, side)
+            if pictures is None:
+                raise UserInputError(f"'{self.data.name}' has no {side} pictures; give a data set with such a split")
             self._tables[side] = encoder_features(self.encoder, pictures, cache_dir=self.cache_dir, description=told)
         return self._tables[side]
 
