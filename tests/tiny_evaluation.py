@@ -6,9 +6,9 @@ from PIL import Image
 from transformers import Dinov2Config, Dinov2Model
 
 from synclr_hf.evaluation.context import EvaluationContext, EvaluationData
-from synclr_hf.evaluation.encoders import PIXELS, Encoder
-from synclr_hf.evaluation.labelled_images import labelled_pictures
-from synclr_hf.evaluation.masked_images import IGNORED, MaskedImages
+from synclr_hf.evaluation.encoding.encoders import PIXELS, Encoder
+from synclr_hf.evaluation.labelled.labelled_images import labelled_pictures
+from synclr_hf.evaluation.labelled.masked_images import IGNORED, MaskedImages
 
 NAMES = ("red", "green", "blue")
 

@@ -23,9 +23,9 @@ from synclr_hf.cli.main import guarded
 from synclr_hf.cli.recipe import load_recipe
 from synclr_hf.cli.run import Street
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.evaluation.data import labelled_splits
-from synclr_hf.evaluation.encoders import plain_encoder
-from synclr_hf.evaluation.features import encoder_features
+from synclr_hf.evaluation.encoding.encoders import plain_encoder
+from synclr_hf.evaluation.encoding.features import encoder_features
+from synclr_hf.evaluation.labelled.data import labelled_splits
 from synclr_hf.evaluation.protocols.knn import PRIMARY_K, knn
 from synclr_hf.images.stage import write_images
 from synclr_hf.training import SynCLRForPreTraining

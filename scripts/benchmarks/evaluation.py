@@ -65,10 +65,10 @@ def extract(options: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from synclr_hf.evaluation.encoders import normalised, plain_encoder
-    from synclr_hf.evaluation.features import encoder_features
-    from synclr_hf.evaluation.labelled_images import labelled_pictures
-    from synclr_hf.evaluation.pictures import prepared_batches
+    from synclr_hf.evaluation.encoding.encoders import normalised, plain_encoder
+    from synclr_hf.evaluation.encoding.features import encoder_features
+    from synclr_hf.evaluation.labelled.labelled_images import labelled_pictures
+    from synclr_hf.evaluation.labelled.pictures import prepared_batches
     from synclr_hf.models import SynCLRConfig, SynCLRModel
 
     torch.manual_seed(options.seed)
@@ -289,7 +289,7 @@ def _logistic_rows(options: argparse.Namespace) -> list[tuple[Any, Any]]:
     import torch
     from safetensors.torch import load_file
 
-    from synclr_hf.evaluation.splits import stratified_group_split
+    from synclr_hf.evaluation.labelled.splits import stratified_group_split
 
     if options.features:
         stored = load_file(options.features)

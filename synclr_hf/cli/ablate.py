@@ -25,7 +25,7 @@ from synclr_hf.errors import UserInputError, unknown_name
 from synclr_hf.images.stage import write_images
 
 if TYPE_CHECKING:
-    from synclr_hf.evaluation.labelled_images import LabelledImages
+    from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
     from synclr_hf.training.ablation import AblationRow
     from synclr_hf.training.stage import PretrainingConfig
 
@@ -159,7 +159,7 @@ def labelled_pictures(
     """Draw what is not named, the first process alone, and return train and test side of the labelled pictures."""
     from accelerate import PartialState
 
-    from synclr_hf.evaluation.data import labelled_splits
+    from synclr_hf.evaluation.labelled.data import labelled_splits
 
     with PartialState().main_process_first():
         if images is None:

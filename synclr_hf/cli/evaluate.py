@@ -36,8 +36,8 @@ def main(arguments: Sequence[str]) -> None:
         print(explained(options.explain))
         return
     with Progress("loading torch and transformers"):
-        from synclr_hf.evaluation.data import load_evaluation_data
-        from synclr_hf.evaluation.encoder_loading import load_encoder
+        from synclr_hf.evaluation.encoding.encoder_loading import load_encoder
+        from synclr_hf.evaluation.labelled.data import load_evaluation_data
         from synclr_hf.evaluation.stage import EvaluationPlan, Job, run_evaluations
     if not options.model:
         raise UserInputError("no model to evaluate; type --model FOLDER_OR_ID")

@@ -117,7 +117,7 @@ def run(recipe: Recipe) -> Path:
     """
     with Progress("loading torch and transformers"):
         from synclr_hf.evaluation import side_by_side
-        from synclr_hf.evaluation.data import labelled_splits
+        from synclr_hf.evaluation.labelled.data import labelled_splits
         from synclr_hf.hub import export_encoder
         from synclr_hf.hub.publish import publish
         from synclr_hf.report.stage import build_report

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from synclr_hf.evaluation.benchmarks import FINE_GRAINED
+from synclr_hf.evaluation.labelled.benchmarks import FINE_GRAINED
 
 FINE_GRAINED_AVERAGE = "fine_grained_average"
 """Stands for the mean over the nine fine-grained sets of Table 6."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import Encoder
-from synclr_hf.evaluation.features import FeatureTable, encoder_features
-from synclr_hf.evaluation.labelled_images import LabelledImages
-from synclr_hf.evaluation.masked_images import MaskedImages
+from synclr_hf.evaluation.encoding.encoders import Encoder
+from synclr_hf.evaluation.encoding.features import FeatureTable, encoder_features
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
+from synclr_hf.evaluation.labelled.masked_images import MaskedImages
 
 Side = Literal["train", "validation", "test"]
 

@@ -17,10 +17,16 @@ from synclr_hf.data.back_ends import device_and_dtype
 from synclr_hf.data.pictures import DECODING_ERRORS, IMAGENET_MEAN, IMAGENET_STD, Picture, open_picture
 from synclr_hf.data.progress import Progress
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.data import labelled_splits
-from synclr_hf.evaluation.encoders import evaluating, load_pretrained, normalised, own_image_size, picture_tokens
-from synclr_hf.evaluation.labelled_images import LabelledImages
-from synclr_hf.evaluation.pictures import picture_array
+from synclr_hf.evaluation.encoding.encoders import (
+    evaluating,
+    load_pretrained,
+    normalised,
+    own_image_size,
+    picture_tokens,
+)
+from synclr_hf.evaluation.labelled.data import labelled_splits
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
+from synclr_hf.evaluation.labelled.pictures import picture_array
 from synclr_hf.evaluation.protocols.knn import PRIMARY_K, knn_predictions
 from synclr_hf.evaluation.recognisability import (
     class_f1,

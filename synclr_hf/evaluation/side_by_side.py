@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 from synclr_hf.data.back_ends import device_and_dtype
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext, EvaluationData, Outcome
-from synclr_hf.evaluation.encoders import PIXEL_SIZE, PIXELS, Encoder, own_image_size, plain_encoder
-from synclr_hf.evaluation.labelled_images import LabelledImages
+from synclr_hf.evaluation.encoding.encoders import PIXEL_SIZE, PIXELS, Encoder, own_image_size, plain_encoder
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
 from synclr_hf.evaluation.protocols import knn, linear_probe
 
 PRIMARY_METRIC = "knn_top1"

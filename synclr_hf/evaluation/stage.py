@@ -13,8 +13,8 @@ from typing import Any
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext, EvaluationData
-from synclr_hf.evaluation.encoders import PIXELS, UNTRAINED, Encoder
-from synclr_hf.evaluation.masked_images import MaskedImages
+from synclr_hf.evaluation.encoding.encoders import PIXELS, UNTRAINED, Encoder
+from synclr_hf.evaluation.labelled.masked_images import MaskedImages
 from synclr_hf.evaluation.protocols import protocol
 from synclr_hf.evaluation.results import EvaluationResult, question_of, read_result
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from synclr_hf.errors import unknown_name
-from synclr_hf.evaluation.benchmarks import BENCHMARKS, FINE_GRAINED, UNSEEN
+from synclr_hf.evaluation.labelled.benchmarks import BENCHMARKS, FINE_GRAINED, UNSEEN
 
 
 class SuiteEntry(NamedTuple):

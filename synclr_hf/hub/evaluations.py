@@ -12,7 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, Repositor
 from synclr_hf.data.cards import table
 from synclr_hf.data.shards import write_text
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import PIXELS, UNTRAINED
+from synclr_hf.evaluation.encoding.encoders import PIXELS, UNTRAINED
 from synclr_hf.evaluation.results import EvaluationResult
 
 EVALUATIONS_DIR = "evaluation"

@@ -10,8 +10,8 @@ from pathlib import Path
 from synclr_hf.data.cards import code, table
 from synclr_hf.data.plots import interval_plot
 from synclr_hf.evaluation.anchors import ANCHORS, FINE_GRAINED_AVERAGE, UNSEEN_AVERAGE
-from synclr_hf.evaluation.benchmarks import BENCHMARKS, FINE_GRAINED, UNSEEN
 from synclr_hf.evaluation.intervals import seed_interval
+from synclr_hf.evaluation.labelled.benchmarks import BENCHMARKS, FINE_GRAINED, UNSEEN
 from synclr_hf.evaluation.results import EvaluationResult
 
 TOY_WORDS = "Toy pictures: these numbers say that the street works, and are not to be compared with any others."

@@ -19,7 +19,7 @@ from synclr_hf.data.runs import RUN_FILE, noted_shards, read_record
 from synclr_hf.data.shards import write_text
 from synclr_hf.data.tally import Tally
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.labelled_images import LabelledImages
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
 from synclr_hf.evaluation.recognition import RecognitionConfig, recognition
 from synclr_hf.images.facts import making_lines, reason_lines
 from synclr_hf.images.statistics import ImageStatistics, even_sample, image_rows, image_statistics

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from synclr_hf.data.pictures import DECODING_ERRORS, open_picture
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.shards import write_text
-from synclr_hf.evaluation.encoders import own_image_size, patch_features, plain_encoder
-from synclr_hf.evaluation.features import encoder_features
-from synclr_hf.evaluation.labelled_images import LabelledImages
+from synclr_hf.evaluation.encoding.encoders import own_image_size, patch_features, plain_encoder
+from synclr_hf.evaluation.encoding.features import encoder_features
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
 from synclr_hf.evaluation.neighbours import nearest_rows
-from synclr_hf.evaluation.pca import fit_pca_basis
-from synclr_hf.evaluation.shown_pictures import in_turns
+from synclr_hf.evaluation.seeing.pca import fit_pca_basis
+from synclr_hf.evaluation.seeing.shown_pictures import in_turns
 from synclr_hf.report.content import CaptionPictures, FeatureMaps, Neighbour, NeighbourRow, ReportContent
 from synclr_hf.report.curves import curves_sheet
 from synclr_hf.report.page import render_page

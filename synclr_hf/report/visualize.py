@@ -16,17 +16,17 @@ from synclr_hf.data.pictures import DECODING_ERRORS, open_picture
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError, unknown_name
-from synclr_hf.evaluation.attention import attention_maps, has_class_token, without_class_token
-from synclr_hf.evaluation.encoder_loading import load_encoder
-from synclr_hf.evaluation.encoders import Encoder, normalised, patch_maps
-from synclr_hf.evaluation.features import FeatureTable, encoder_features
-from synclr_hf.evaluation.foreground_split import read_threshold
+from synclr_hf.evaluation.encoding.encoder_loading import load_encoder
+from synclr_hf.evaluation.encoding.encoders import Encoder, normalised, patch_maps
+from synclr_hf.evaluation.encoding.features import FeatureTable, encoder_features
+from synclr_hf.evaluation.encoding.vision_outputs import patch_size
+from synclr_hf.evaluation.labelled.pictures import resize_and_crop
 from synclr_hf.evaluation.neighbours import neighbours_within
-from synclr_hf.evaluation.pca import PcaBasis, fit_pca_basis
-from synclr_hf.evaluation.pictures import resize_and_crop
-from synclr_hf.evaluation.principal_components import principal_components
-from synclr_hf.evaluation.shown_pictures import ShownPictures, in_turns, shown_pictures
-from synclr_hf.evaluation.vision_outputs import patch_size
+from synclr_hf.evaluation.seeing.attention import attention_maps, has_class_token, without_class_token
+from synclr_hf.evaluation.seeing.foreground_split import read_threshold
+from synclr_hf.evaluation.seeing.pca import PcaBasis, fit_pca_basis
+from synclr_hf.evaluation.seeing.principal_components import principal_components
+from synclr_hf.evaluation.seeing.shown_pictures import ShownPictures, in_turns, shown_pictures
 from synclr_hf.report.visualize_map import THUMBNAIL, class_map, thumbnail_map
 from synclr_hf.report.visualize_patches import attention_sheet, pca_sheet
 from synclr_hf.report.visualize_sheets import INK, RIGHT, SOFT, WRONG, Cell, sheet

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from synclr_hf.evaluation.pca import PcaBasis
+from synclr_hf.evaluation.seeing.pca import PcaBasis
 from synclr_hf.report.visualize_sheets import INK, Cell, enlarged, overlay, sheet
 
 _LONG_SIDE = 320

@@ -15,11 +15,11 @@ from synclr_hf.data.checks import check_integer
 from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import evaluating, normalised, own_image_size, picture_tokens
-from synclr_hf.evaluation.labelled_images import LabelledImages
-from synclr_hf.evaluation.pictures import prepared_batches
+from synclr_hf.evaluation.encoding.encoders import evaluating, normalised, own_image_size, picture_tokens
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
+from synclr_hf.evaluation.labelled.pictures import prepared_batches
+from synclr_hf.evaluation.labelled.splits import stratified_group_split
 from synclr_hf.evaluation.protocols.knn import PRIMARY_K, knn_predictions
-from synclr_hf.evaluation.splits import stratified_group_split
 from synclr_hf.objectives.distributed import world_size
 
 BATCH_SIZE = 256

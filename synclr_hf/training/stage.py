@@ -25,8 +25,8 @@ from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.settings import check_types, settings_from
 from synclr_hf.data.shards import write_text
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.data import labelled_splits
-from synclr_hf.evaluation.labelled_images import LabelledImages
+from synclr_hf.evaluation.labelled.data import labelled_splits
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
 from synclr_hf.models import SynCLRConfig, SynCLRModel
 from synclr_hf.views import ViewsConfig, ViewsDataset
 

@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 from transformers import ViTConfig, ViTForImageClassification
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.labelled_images import labelled_pictures
+from synclr_hf.evaluation.labelled.labelled_images import labelled_pictures
 from synclr_hf.evaluation.recognisability import class_f1, class_spread, f1_interval, match_classes, mean_interval
 from synclr_hf.evaluation.recognition import RecognitionConfig, recognition
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from synclr_hf.cli.compare import main
 from synclr_hf.evaluation.anchors import ANCHORS
-from synclr_hf.evaluation.benchmarks import FINE_GRAINED
+from synclr_hf.evaluation.labelled.benchmarks import FINE_GRAINED
 from synclr_hf.evaluation.results import EvaluationResult
 from synclr_hf.report.comparison import compare
 

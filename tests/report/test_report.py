@@ -12,7 +12,7 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PilImage
 from transformers import Dinov2Config, Dinov2Model
 
-from synclr_hf.evaluation.labelled_images import labelled_pictures
+from synclr_hf.evaluation.labelled.labelled_images import labelled_pictures
 from synclr_hf.report.content import CaptionPictures, FeatureMaps, Neighbour, NeighbourRow, ReportContent
 from synclr_hf.report.page import render_page
 from synclr_hf.report.pictures import jpeg_uri, map_uri

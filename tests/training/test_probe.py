@@ -8,8 +8,8 @@ import torch
 from tiny_pretraining import arguments, assert_equal_tensors, assert_equal_weights, build_model, probe_pictures
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import plain_encoder
-from synclr_hf.evaluation.features import encoder_features
+from synclr_hf.evaluation.encoding.encoders import plain_encoder
+from synclr_hf.evaluation.encoding.features import encoder_features
 from synclr_hf.evaluation.protocols.knn import knn
 from synclr_hf.training import KNNProbe, SynCLRTrainer
 from synclr_hf.training.probe import ProbeConfig, build_probe, knn_top1

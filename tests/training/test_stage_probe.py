@@ -7,7 +7,7 @@ from tiny_pretraining import ENCODER, OBJECTIVES
 
 from synclr_hf.captions.stage import CaptionsConfig, write_captions
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.data import labelled_splits
+from synclr_hf.evaluation.labelled.data import labelled_splits
 from synclr_hf.images.config import ImagesConfig
 from synclr_hf.images.stage import write_images
 from synclr_hf.report.curves import curves

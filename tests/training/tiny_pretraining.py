@@ -7,7 +7,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
-from synclr_hf.evaluation.labelled_images import labelled_pictures
+from synclr_hf.evaluation.labelled.labelled_images import labelled_pictures
 from synclr_hf.training import (
     SynCLRForPreTraining,
     SynCLRPreTrainingConfig,

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import Encoder, device_features
+from synclr_hf.evaluation.encoding.encoders import Encoder, device_features
+from synclr_hf.evaluation.encoding.vision_outputs import vision_part
 from synclr_hf.evaluation.finetuning.layer_decay import layer_numbers
-from synclr_hf.evaluation.vision_outputs import vision_part
 
 HEAD_STD = 2e-5
 """Standard deviation of the head's first weights; the value of the reference (`SynCLR/eval/main_finetune.py`)."""

@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 from synclr_hf.data.pictures import DECODING_ERRORS, open_picture
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import Encoder, normalised
+from synclr_hf.evaluation.encoding.encoders import Encoder, normalised
 from synclr_hf.evaluation.finetuning.augmentation import RandAugment
 from synclr_hf.evaluation.finetuning.settings import TrainingSettings
-from synclr_hf.evaluation.labelled_images import LabelledImages
-from synclr_hf.evaluation.pictures import prepared_batches
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
+from synclr_hf.evaluation.labelled.pictures import prepared_batches
 from synclr_hf.views.crops import random_crop_box
 from synclr_hf.views.sampling import EpochSampler
 

@@ -28,7 +28,7 @@ from synclr_hf.evaluation.finetuning.data import TrainPictures
 from synclr_hf.evaluation.finetuning.scores import Predictions
 from synclr_hf.evaluation.finetuning.settings import TrainingSettings, schedule
 from synclr_hf.evaluation.finetuning.trainer import ClassifierTrainer, training_arguments
-from synclr_hf.evaluation.labelled_images import LabelledImages
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
 
 START_SHARE = 0.01
 """The average of the weights gives the main number where the first weights make up less than this share of it."""

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from synclr_hf.data.pictures import DECODING_ERRORS, Picture, open_picture
 from synclr_hf.data.progress import Progress
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import Encoder
+from synclr_hf.evaluation.encoding.encoders import Encoder
 from synclr_hf.evaluation.finetuning.data import prepared_test_batches
-from synclr_hf.evaluation.labelled_images import LabelledImages
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
 from synclr_hf.evaluation.scoring import Scored, score_predictions
 
 

@@ -17,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.workers import usable_cores
-from synclr_hf.evaluation.encoders import Encoder
+from synclr_hf.evaluation.encoding.encoders import Encoder
 from synclr_hf.evaluation.finetuning.classifier import AveragedClassifier, classification_loss
 from synclr_hf.evaluation.finetuning.data import TrainPictures, WholeBatches, collate
 from synclr_hf.evaluation.finetuning.erasing import erased, erasing_boxes

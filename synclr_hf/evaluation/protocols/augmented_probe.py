@@ -33,9 +33,9 @@ from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.workers import usable_cores
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext
-from synclr_hf.evaluation.features import FeatureTable, encoder_features
-from synclr_hf.evaluation.frozen_batches import FeaturesOf, frozen
-from synclr_hf.evaluation.labelled_images import LabelledImages
+from synclr_hf.evaluation.encoding.features import FeatureTable, encoder_features
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
+from synclr_hf.evaluation.protocols.frozen_batches import FeaturesOf, frozen
 from synclr_hf.evaluation.protocols.parallel_heads import HeadTraining, validation_scores
 from synclr_hf.evaluation.protocols.rate_choice import (
     LinearProbeResult,

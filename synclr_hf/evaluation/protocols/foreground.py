@@ -20,7 +20,7 @@ from torch import Tensor
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext, Outcome
-from synclr_hf.evaluation.masked_images import IGNORED
+from synclr_hf.evaluation.labelled.masked_images import IGNORED
 from synclr_hf.evaluation.measures import class_iou, mean_iou
 from synclr_hf.evaluation.segmentation.frozen_maps import mapped_pictures
 from synclr_hf.evaluation.segmentation.pairs import checked_sides

@@ -22,13 +22,13 @@ from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext, Outcome
-from synclr_hf.evaluation.encoders import Encoder
-from synclr_hf.evaluation.features import FeatureTable
+from synclr_hf.evaluation.encoding.encoders import Encoder
+from synclr_hf.evaluation.encoding.features import FeatureTable
+from synclr_hf.evaluation.labelled.splits import stratified_group_split
 from synclr_hf.evaluation.measures import eleven_point_average_precision, mean_per_class_accuracy
 from synclr_hf.evaluation.protocols.lbfgs import MAX_ITERATIONS, TOLERANCE, Path, Solution, solve_paths
 from synclr_hf.evaluation.protocols.logistic_problem import LogisticProblems, PrincipalAxes, principal_axes
 from synclr_hf.evaluation.scoring import score_predictions
-from synclr_hf.evaluation.splits import stratified_group_split
 
 L2_VALUES = tuple(10.0 ** (-6 + 0.25 * step) for step in range(45))
 """The 45 values of the reference, 1e-6 to 1e5."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.splits import stratified_group_split
+from synclr_hf.evaluation.labelled.splits import stratified_group_split
 
 _CHECKED_AT_ONCE = 65_536
 

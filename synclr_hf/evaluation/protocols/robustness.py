@@ -23,12 +23,12 @@ from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.workers import usable_cores
 from synclr_hf.errors import UserInputError, unknown_name
 from synclr_hf.evaluation.context import EvaluationContext, Outcome
-from synclr_hf.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupted
-from synclr_hf.evaluation.features import FeatureTable
-from synclr_hf.evaluation.frozen_batches import frozen
+from synclr_hf.evaluation.encoding.features import FeatureTable
 from synclr_hf.evaluation.intervals import bootstrap_interval
-from synclr_hf.evaluation.labelled_images import LabelledImages
-from synclr_hf.evaluation.pictures import prepared_batches
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
+from synclr_hf.evaluation.labelled.pictures import prepared_batches
+from synclr_hf.evaluation.protocols.corruptions import CORRUPTIONS, SEVERITIES, corrupted
+from synclr_hf.evaluation.protocols.frozen_batches import frozen
 from synclr_hf.evaluation.protocols.knn import PRIMARY_K, TEMPERATURE, knn_predictions
 
 _MOST_THREADS = 16

@@ -29,8 +29,8 @@ from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext, Outcome
-from synclr_hf.evaluation.encoders import Encoder, normalised
-from synclr_hf.evaluation.masked_images import MaskedImages
+from synclr_hf.evaluation.encoding.encoders import Encoder, normalised
+from synclr_hf.evaluation.labelled.masked_images import MaskedImages
 from synclr_hf.evaluation.segmentation.crops import SegmentationCrops, scaled_size
 from synclr_hf.evaluation.segmentation.frozen_maps import patch_size
 from synclr_hf.evaluation.segmentation.pairs import checked_sides, read_pair

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.masked_images import IGNORED, MaskedImages
+from synclr_hf.evaluation.labelled.masked_images import IGNORED, MaskedImages
 from synclr_hf.evaluation.segmentation.pairs import read_pair
 
 SCALES = (0.5, 2.0)

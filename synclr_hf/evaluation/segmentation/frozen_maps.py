@@ -14,11 +14,11 @@ from torch import Tensor
 
 from synclr_hf.data.progress import Progress
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation import vision_outputs
-from synclr_hf.evaluation.encoders import Encoder, normalised, patch_maps
-from synclr_hf.evaluation.masked_images import MaskedImages
+from synclr_hf.evaluation.encoding import vision_outputs
+from synclr_hf.evaluation.encoding.encoders import Encoder, normalised, patch_maps
+from synclr_hf.evaluation.encoding.vision_outputs import without_patches
+from synclr_hf.evaluation.labelled.masked_images import MaskedImages
 from synclr_hf.evaluation.segmentation.pairs import read_pair
-from synclr_hf.evaluation.vision_outputs import without_patches
 
 LONGEST = 3
 """A side longer than so many short sides is squeezed for the encoder: memory grows with the square of the patches."""

@@ -7,7 +7,7 @@ from PIL import Image
 
 from synclr_hf.data.pictures import DECODING_ERRORS, open_picture
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.masked_images import IGNORED, MaskedImages
+from synclr_hf.evaluation.labelled.masked_images import IGNORED, MaskedImages
 
 
 def read_pair(data: MaskedImages, row: int) -> tuple[Image.Image, np.ndarray] | None:

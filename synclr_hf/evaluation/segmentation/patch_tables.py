@@ -12,8 +12,8 @@ from torch import Tensor
 
 from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.evaluation.encoders import Encoder
-from synclr_hf.evaluation.masked_images import IGNORED, MaskedImages
+from synclr_hf.evaluation.encoding.encoders import Encoder
+from synclr_hf.evaluation.labelled.masked_images import IGNORED, MaskedImages
 from synclr_hf.evaluation.segmentation.frozen_maps import mapped_pictures, patch_grid, patch_size
 from synclr_hf.evaluation.segmentation.pairs import read_mask
 

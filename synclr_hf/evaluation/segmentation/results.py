@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from synclr_hf.evaluation.context import Outcome
-from synclr_hf.evaluation.masked_images import IGNORED
+from synclr_hf.evaluation.labelled.masked_images import IGNORED
 from synclr_hf.evaluation.measures import confusion_matrix
 from synclr_hf.evaluation.scoring import score_masks
 

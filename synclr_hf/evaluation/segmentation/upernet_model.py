@@ -13,9 +13,9 @@ from transformers import AutoBackbone, PreTrainedModel, UperNetConfig, UperNetFo
 from transformers.modeling_outputs import BackboneOutput
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import Encoder
-from synclr_hf.evaluation.masked_images import IGNORED
-from synclr_hf.evaluation.vision_outputs import vision_config, vision_part
+from synclr_hf.evaluation.encoding.encoders import Encoder
+from synclr_hf.evaluation.encoding.vision_outputs import vision_config, vision_part
+from synclr_hf.evaluation.labelled.masked_images import IGNORED
 
 PROPORTIONS = (1 / 3, 1 / 2, 2 / 3, 1.0)
 """Depth of the four maps as shares of all blocks: blocks 4, 6, 8 and 12 of ViT-B (paper B.4)."""

@@ -5,7 +5,7 @@ import torch
 from tiny_evaluation import tiny_encoder, tiny_model
 from transformers import CLIPVisionConfig, CLIPVisionModel, ViTConfig, ViTModel
 
-from synclr_hf.evaluation.encoders import picture_tokens
+from synclr_hf.evaluation.encoding.encoders import picture_tokens
 from synclr_hf.evaluation.finetuning.classifier import AveragedClassifier, Classifier, classification_loss
 from synclr_hf.models import SynCLRConfig, SynCLRModel
 

@@ -7,10 +7,10 @@ from PIL import Image
 from tiny_evaluation import NAMES, coloured, tiny_encoder
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.encoders import normalised
+from synclr_hf.evaluation.encoding.encoders import normalised
 from synclr_hf.evaluation.finetuning.data import TrainPictures, WholeBatches, collate, prepared_test_batches
 from synclr_hf.evaluation.finetuning.settings import TrainingSettings, schedule
-from synclr_hf.evaluation.labelled_images import labelled_pictures
+from synclr_hf.evaluation.labelled.labelled_images import labelled_pictures
 
 PAPER = {
     "section": "finetune",

@@ -6,7 +6,7 @@ from tiny_evaluation import coloured, tiny_context, tiny_encoder
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext, EvaluationData
-from synclr_hf.evaluation.labelled_images import LabelledImages
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
 from synclr_hf.evaluation.protocols.augmented_probe import augmented_probe
 from synclr_hf.evaluation.protocols.linear_probe import Config, _cached_probe, evaluate
 

@@ -13,7 +13,7 @@ from synclr_hf.evaluation.context import EvaluationContext, EvaluationData
 from synclr_hf.evaluation.finetuning import run
 from synclr_hf.evaluation.finetuning.settings import TrainingSettings
 from synclr_hf.evaluation.finetuning.trainer import ClassifierTrainer
-from synclr_hf.evaluation.labelled_images import labelled_pictures
+from synclr_hf.evaluation.labelled.labelled_images import labelled_pictures
 from synclr_hf.evaluation.protocols.fine_tuning import Config, evaluate
 
 QUICK = {"rand_augment": False, "epochs": 6, "batch_size": 20, "base_learning_rate": 4e-2, "warmup_epochs": 1}

@@ -9,12 +9,12 @@ from sklearn.linear_model import LogisticRegression
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext, EvaluationData
-from synclr_hf.evaluation.features import FeatureTable
+from synclr_hf.evaluation.encoding.features import FeatureTable
+from synclr_hf.evaluation.labelled.splits import stratified_group_split
 from synclr_hf.evaluation.protocols import lbfgs, logistic, logistic_problem
 from synclr_hf.evaluation.protocols.lbfgs import Path, solve_paths
 from synclr_hf.evaluation.protocols.logistic import L2_VALUES, Config, evaluate, fit_logistic
 from synclr_hf.evaluation.protocols.logistic_problem import LogisticProblems, principal_axes
-from synclr_hf.evaluation.splits import stratified_group_split
 from tests.tiny_evaluation import tiny_context, tiny_encoder
 
 

@@ -5,11 +5,11 @@ from tiny_evaluation import coloured, tiny_context, tiny_encoder
 
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.corruptions import corrupted
-from synclr_hf.evaluation.features import encoder_features
-from synclr_hf.evaluation.labelled_images import LabelledImages, labelled_pictures
-from synclr_hf.evaluation.pictures import picture_array
+from synclr_hf.evaluation.encoding.features import encoder_features
+from synclr_hf.evaluation.labelled.labelled_images import LabelledImages, labelled_pictures
+from synclr_hf.evaluation.labelled.pictures import picture_array
 from synclr_hf.evaluation.protocols import knn
+from synclr_hf.evaluation.protocols.corruptions import corrupted
 from synclr_hf.evaluation.protocols.knn import knn_predictions
 from synclr_hf.evaluation.protocols.robustness import Config, evaluate
 

@@ -8,7 +8,7 @@ from PIL import Image
 from tiny_evaluation import masked, tiny_context, tiny_encoder, tiny_model
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.masked_images import IGNORED, MaskedImages
+from synclr_hf.evaluation.labelled.masked_images import IGNORED, MaskedImages
 from synclr_hf.evaluation.protocols import foreground, protocol, segment_knn, segment_linear, upernet
 from synclr_hf.evaluation.segmentation.crops import SegmentationCrops
 

@@ -6,7 +6,7 @@ from PIL import Image
 from tiny_evaluation import masked, tiny_encoder
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.masked_images import IGNORED, MaskedImages
+from synclr_hf.evaluation.labelled.masked_images import IGNORED, MaskedImages
 from synclr_hf.evaluation.segmentation.frozen_maps import mapped_pictures, patch_grid
 from synclr_hf.evaluation.segmentation.patch_tables import drawn_patches, drawn_pixels, features_at, patch_labels
 

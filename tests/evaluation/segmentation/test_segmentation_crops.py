@@ -7,7 +7,7 @@ from PIL import Image
 from tiny_evaluation import masked
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.evaluation.masked_images import IGNORED, MaskedImages
+from synclr_hf.evaluation.labelled.masked_images import IGNORED, MaskedImages
 from synclr_hf.evaluation.segmentation.crops import SegmentationCrops, distorted, scaled_size
 
 

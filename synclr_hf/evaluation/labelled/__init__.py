@@ -1,0 +1,1 @@
+"""Labelled pictures: the registry of benchmarks, and the reading of anybody's own."""
