@@ -97,7 +97,7 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
                 num_pictures[k] = len(rows)
                 (fit,) = fit_logistic(train.features[rows].to(device), train.labels[rows], [config.l2])
                 if not fit.converged:
-                    gaps.append(f"{k} shots, draw {draw} (gap {fit.gap:.0e} of the penalty)")
+                    gaps.append(f"{k} shots, draw {draw} (gap {fit.gap:.0e})")
                 scores = fit.scores(test.features, num_classes)
                 found[k].append(
                     score_predictions(scores, test.labels, metric=context.data.metric, seed=seed, groups=test_groups)

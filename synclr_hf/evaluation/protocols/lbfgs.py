@@ -17,14 +17,15 @@ from torch import Tensor
 from synclr_hf.evaluation.protocols.logistic_problem import LogisticProblems
 
 TOLERANCE = 1e-9
-"""A regression is solved when its gap, the estimated distance of the objective to the smallest value (half of
-gradient x inverse curvature x gradient), is below this share of the penalty l2 / 2 * |W|^2. The penalty's curvature
-alone bounds the error of the weights by the square root of the gap: 3e-5 of |W|."""
-_SMALLEST_PENALTY = 1e-6
-"""Share of the objective that stands in for a smaller penalty: of features that tell nothing, W is 0."""
+"""A regression is solved when its gap is below this share: the estimated distance of the objective to the smallest
+value (half of gradient x inverse curvature x gradient), divided by the objective or, where that is less, by what the
+objective has gained over W = 0. The second matters to strong regularisation, where all of the gain is small: it
+bounds the error of W."""
+_SMALLEST_GAIN = 1e-6
+"""Share of the objective that stands in for a smaller gain: where features tell nothing, W is 0."""
 MAX_ITERATIONS = 1000
 """Iterations for one L2 value (the reference's bound)."""
-_HISTORY = 10
+_HISTORY = 20
 _SUFFICIENT_DECREASE = 1e-4
 _VALUE_NOISE = 4
 """In units of the dtype's relative precision: values that differ by less are told apart by their slopes (as Hager and
@@ -61,7 +62,7 @@ class Solution:
         gradient_norm: largest absolute entry of the gradient of the objective divided by the number of pictures, as
             scikit-learn measures it.
         iterations: steps that were taken.
-        gap: estimated distance of the value to the smallest one, as a share of the penalty.
+        gap: estimated distance of the value to the smallest one, as a share, see `TOLERANCE`.
         converged: whether the tolerance was reached, or the gap is below what the dtype can tell apart; if not, the
             iterations were used up.
     """
@@ -85,7 +86,7 @@ def solve_paths(
 ) -> Iterator[Solution]:
     """Solve every L2 value of every path; solutions come as they are found, those of one path in its order.
 
-    Beside the features it holds 2 x 10 + 8 arrays of weights (K, C, D) for K paths, and the logits of a block of rows.
+    Beside the features it holds 2 x 20 + 8 arrays of weights (K, C, D) for K paths, and the logits of a block of rows.
 
     Args:
         problems: the features and targets.
@@ -172,8 +173,9 @@ class _Batch:
             vector = torch.addcmul(vector, amount[:, None, None], steps[place])
         self.direction[rows] = -vector
         self.slope[rows] = -_dot(vector, self.gradient[rows])
-        penalty = 0.5 * self.l2[rows] * _dot(self.weights[rows] * self.problems.penalised, self.weights[rows])
-        self.gap[rows] = -0.5 * self.slope[rows] / torch.maximum(penalty, _SMALLEST_PENALTY * self.value[rows])
+        value = self.value[rows]
+        gain = (self.problems.null_values[self.problem[rows]] - value).clamp(min=_SMALLEST_GAIN * value)
+        self.gap[rows] = -0.5 * self.slope[rows] / torch.minimum(value, gain)
         self.length[rows] = 1.0
 
     def step(self) -> None:

@@ -47,8 +47,7 @@ class Config:
         l2_values: weights of |W|^2 / 2 beside the sum of the losses (1 / C) to choose from.
         validation_fraction: share of the train pictures to choose on where the data brings no validation split.
         max_iterations: bound for each value.
-        tolerance: a fit is done when the estimated distance of its objective to the smallest one is below this share
-            of the penalty.
+        tolerance: a fit is done when the estimated distance of its objective to the smallest one is below this share.
     """
 
     l2_values: tuple[float, ...] = L2_VALUES
@@ -85,7 +84,7 @@ class LogisticFit:
         classes: (C,) int64, the class number of each row of `weights`.
         iterations: steps of the solver; of several regressions the most.
         gradient_norm: largest entry of the gradient (objective divided by the number of pictures).
-        gap: estimated distance of the objective to the smallest one, as a share of the penalty.
+        gap: estimated distance of the objective to the smallest one, as a share, see `lbfgs.TOLERANCE`.
         converged: whether the gap is within the tolerance, or within the precision of float32.
     """
 
@@ -119,7 +118,7 @@ def fit_logistic(
 ) -> Iterator[LogisticFit]:
     """Fit logistic regressions with several L2 values, the largest first.
 
-    Memory beside the features: their prepared copy, 28 arrays of weights, a block of logits (2 MiB on a CPU, 256 MiB
+    Memory beside the features: their prepared copy, 48 arrays of weights, a block of logits (2 MiB on a CPU, 256 MiB
     on a GPU, four of them at most).
 
     Args:
@@ -187,7 +186,9 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
             bar.update()
         best = max(range(len(scores)), key=scores.__getitem__)  # the first, which is the largest L2, among equal ones
         falling = [l2 for l2, *_ in fits]
-        features, labels = _together(fit, validation) if chosen_on != "train" else fit
+        features, labels = train.features, train.labels
+        if chosen_on == "validation":
+            features, labels = torch.cat([features, validation[0]]), torch.cat([labels, validation[1]])
         on_the_way = falling[best::-_REFIT_STRIDE]
         *_, final = fit_logistic(features.to(device), labels, on_the_way, **settings)
         bar.update()
@@ -199,9 +200,9 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
         seed=seed_for(context.seed, "logistic"),
         groups=test.groups.numpy(),
     )
-    loose = [f"l2={l2:g} (gap {gap:.0e} of the penalty)" for l2, _, _, gap, converged in fits if not converged]
+    loose = [f"l2={l2:g} (gap {gap:.0e})" for l2, _, _, gap, converged in fits if not converged]
     if not final.converged:
-        loose.append(f"the last fit (gap {final.gap:.0e} of the penalty)")
+        loose.append(f"the last fit (gap {final.gap:.0e})")
     details = {
         **scored.details,
         "chosen_l2": final.l2,
@@ -293,10 +294,6 @@ def _sides(context: EvaluationContext, config: Config, train: FeatureTable) -> t
     if len(parts[1]) == 0:  # a single group in every class
         return fit, fit, "train"
     return fit, held_out, "part of train"
-
-
-def _together(fit: _Rows, validation: _Rows) -> _Rows:
-    return torch.cat([fit[0], validation[0]]), torch.cat([fit[1], validation[1]])
 
 
 def _score(scores: Tensor, labels: Tensor, metric: str) -> float:

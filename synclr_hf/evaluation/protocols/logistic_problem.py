@@ -108,9 +108,14 @@ class LogisticProblems:
         self.num_classes = num_classes if self.is_multinomial else 1
         if self.is_multinomial:
             self._targets = labels.to(features.device)
+            frequencies = labels.bincount()[None]  # (P, classes)
         else:  # (P, N): 1 is there, -1 is not, 0 counts for nothing
             known = torch.where(labels >= 0, torch.where(labels > 0, 1.0, -1.0), 0.0)
             self._targets = known.T.to(features).contiguous()
+            frequencies = torch.stack([(known > 0).sum(dim=0), (known < 0).sum(dim=0)], dim=1)
+        shares = frequencies.double() / frequencies.sum(dim=1, keepdim=True)
+        self.null_values = -torch.xlogy(frequencies, shares).sum(dim=1).to(features.device)
+        """(P,) float64: the objectives of W = 0 with the best biases."""
         self.penalised = features.new_ones(features.shape[1])
         self.penalised[-1] = 0.0
 
