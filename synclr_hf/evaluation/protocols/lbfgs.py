@@ -113,18 +113,8 @@ class _Batch:
 
     _PER_PATH = (
         *("problem", "l2", "place", "weights", "value", "gradient", "scale", "diagonal", "direction", "slope"),
-        *(
-            "length",
-            "gap",
-            "iterations",
-            "shortenings",
-            "is_new",
-            "is_stuck",
-            "before",
-            "before_that",
-            "lowest",
-            "idle",
-        ),
+        *("length", "gap", "iterations", "shortenings", "is_new", "is_stuck", "before", "before_that"),
+        *("lowest", "idle"),
     )
 
     def __init__(self, problems: LogisticProblems, paths: Sequence[Path]) -> None:
@@ -200,7 +190,7 @@ class _Batch:
         hopeless = self.shortenings >= _MOST_SHORTENINGS
         forgetful = (self.inverse_curvature == 0).all(dim=0)
         is_lower = self.value < self.lowest * (1 - precision)
-        self.lowest = torch.minimum(self.lowest, self.value)
+        self.lowest = torch.where(is_lower, self.value, self.lowest)  # small gains add up to one that counts
         self.idle = torch.where(is_lower, 0, self.idle + 1)
         self.is_stuck = (hopeless & forgetful) | (self.idle >= _MOST_IDLE)
         self._forget(hopeless)
