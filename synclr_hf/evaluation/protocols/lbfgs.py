@@ -83,6 +83,7 @@ def solve_paths(
     *,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
+    start: Tensor | None = None,
 ) -> Iterator[Solution]:
     """Solve every L2 value of every path; solutions come as they are found, those of one path in its order.
 
@@ -94,8 +95,9 @@ def solve_paths(
             (the columns of multi-hot labels) are fastest as one path each.
         tolerance: see `TOLERANCE`.
         max_iterations: see `MAX_ITERATIONS`; 0 returns the starting points.
+        start: (K, C, D) where the paths start; default: zero.
     """
-    batch = _Batch(problems, paths)
+    batch = _Batch(problems, paths, start)
     while len(batch.paths):
         batch.choose_directions()
         finished = batch.is_new & ((batch.gap <= tolerance) | (batch.iterations >= max_iterations))
@@ -117,7 +119,7 @@ class _Batch:
         *("lowest", "idle"),
     )
 
-    def __init__(self, problems: LogisticProblems, paths: Sequence[Path]) -> None:
+    def __init__(self, problems: LogisticProblems, paths: Sequence[Path], start: Tensor | None) -> None:
         features = problems.features
         count, shape = len(paths), (problems.num_classes, features.shape[1])
         device = features.device
@@ -126,6 +128,8 @@ class _Batch:
         self.l2 = torch.tensor([path.l2_values[0] for path in paths], dtype=torch.float64, device=device)
         self.place = torch.zeros(count, dtype=torch.int64, device=device)  # in `l2_values`
         self.weights = features.new_zeros(count, *shape)
+        if start is not None:
+            self.weights += problems.in_range(start)
         self.before, self.before_that = self.weights.clone(), self.weights.clone()  # optima of the last two values
         self.direction = self.weights.clone()
         self.scale = features.new_ones(count)  # of the inverse diagonal, learned from the last step

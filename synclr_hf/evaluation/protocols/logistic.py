@@ -35,8 +35,6 @@ L2_VALUES = tuple(10.0 ** (-6 + 0.25 * step) for step in range(45))
 _IN_FLOAT64 = 2**26
 """Products of pictures, dimensions and classes up to which float32 features are computed with in float64."""
 _SCORED_AT_ONCE = 2**14
-_REFIT_STRIDE = 4
-"""The second fit comes down from the largest value in steps of so many values: fewer iterations than from zero."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +104,18 @@ class LogisticFit:
             found.append(lowest.repeat(1, num_classes).index_copy_(1, self.classes, logits))
         return torch.cat(found)
 
+    def moved(self, axes: PrincipalAxes, classes: Tensor) -> Tensor:
+        """Return the same regression for features prepared in another way, (classes, R' + 1); unknown classes: 0."""
+        coefficients, bias = self.axes.coefficients(self.weights)
+        plain = (coefficients / self.axes.scale).to(axes.axes)
+        weights = (plain * axes.scale) @ axes.axes
+        bias = bias.to(plain) + plain @ (axes.mean - self.axes.mean.to(plain))
+        known = torch.isin(classes, self.classes)
+        rows = torch.searchsorted(self.classes, classes[known]).to(plain.device)
+        found = plain.new_zeros(len(classes), weights.shape[1] + 1)
+        found[known.to(plain.device)] = torch.cat([weights, bias[:, None]], dim=1)[rows]
+        return found
+
 
 def fit_logistic(
     features: Tensor,
@@ -115,6 +125,7 @@ def fit_logistic(
     standardise: bool = True,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
+    start: LogisticFit | None = None,
 ) -> Iterator[LogisticFit]:
     """Fit logistic regressions with several L2 values, the largest first.
 
@@ -130,6 +141,7 @@ def fit_logistic(
         standardise: divide each feature by its standard deviation; else they are centred only.
         tolerance: see `lbfgs.TOLERANCE`.
         max_iterations: of each regression.
+        start: a fit to similar pictures to start from; the optimum is the same.
 
     Raises:
         UserInputError: there are fewer than two classes to tell apart.
@@ -151,7 +163,11 @@ def fit_logistic(
     falling = tuple(sorted(set(l2_values), reverse=True))
     paths = [Path(problem, falling) for problem in range(problems.num_problems)]
     waiting: dict[float, list[Solution]] = {l2: [] for l2 in falling}
-    for solution in solve_paths(problems, paths, tolerance=tolerance, max_iterations=max_iterations):
+    first = None if start is None else start.moved(axes, classes.cpu())
+    if first is not None:
+        first = first[None] if problems.is_multinomial else first[:, None]  # (K, C, D)
+    settings = {"tolerance": tolerance, "max_iterations": max_iterations}
+    for solution in solve_paths(problems, paths, start=first, **settings):
         together = waiting[solution.l2]
         together.append(solution)
         if len(together) == len(paths):
@@ -178,19 +194,20 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
     device = device_of(context.encoder)
     settings = {"tolerance": config.tolerance, "max_iterations": config.max_iterations}
 
-    fits, scores = [], []
+    fits: list[tuple[float, int, float, float, bool]] = []
+    scores: list[float] = []
     with Progress("logistic regression, L2", total=len(set(config.l2_values)) + 1, unit="value") as bar:
         for found in fit_logistic(fit[0].to(device), fit[1], config.l2_values, **settings):
             fits.append((found.l2, found.iterations, found.gradient_norm, found.gap, found.converged))
-            scores.append(_score(found.scores(validation[0], num_classes), validation[1], metric))
+            score = _score(found.scores(validation[0], num_classes), validation[1], metric)
+            if score > max(scores, default=-1.0):  # among equal ones the first, which is the largest L2, stays
+                chosen = found
+            scores.append(score)
             bar.update()
-        best = max(range(len(scores)), key=scores.__getitem__)  # the first, which is the largest L2, among equal ones
-        falling = [l2 for l2, *_ in fits]
         features, labels = train.features, train.labels
         if chosen_on == "validation":
             features, labels = torch.cat([features, validation[0]]), torch.cat([labels, validation[1]])
-        on_the_way = falling[best::-_REFIT_STRIDE]
-        *_, final = fit_logistic(features.to(device), labels, on_the_way, **settings)
+        (final,) = fit_logistic(features.to(device), labels, [chosen.l2], start=chosen, **settings)
         bar.update()
 
     scored = score_predictions(
@@ -207,11 +224,11 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
         **scored.details,
         "chosen_l2": final.l2,
         "chosen_c": 1 / final.l2,
-        "at_edge_of_grid": best in (0, len(falling) - 1),
+        "at_edge_of_grid": final.l2 in (max(config.l2_values), min(config.l2_values)),
         "chosen_on": chosen_on,
         "num_fitted": len(fit[0]),
         "num_validation": len(validation[0]),
-        "l2_values": falling,
+        "l2_values": [l2 for l2, *_ in fits],
         "validation_scores": scores,
         "iterations": [iterations for _, iterations, *_ in fits],
         "gradient_norms": [norm for _, _, norm, *_ in fits],

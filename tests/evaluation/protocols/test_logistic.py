@@ -335,3 +335,19 @@ def test_the_measurement_beside_scikit_learn_in_miniature():
         assert found[reference]["test_accuracy"] == pytest.approx(found["ours"]["test_accuracy"], abs=0.05)
         assert found[reference]["times_our_seconds"] > 0
     assert found["ours"]["objective_above_lowest"]["largest"] < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["one class", "several classes"])
+def test_a_fit_to_similar_pictures_is_a_good_start_and_changes_no_optimum(kind):
+    features, labels = clusters(150, 0) if kind == "one class" else several_labels(150, 0)
+    part = torch.arange(150) % 5 != 4 if kind == "one class" else torch.arange(150) < 120
+    (before,) = fit_logistic(features[part], labels[part], [1.0])  # one class fewer, where there is one a picture
+    (cold,) = fit_logistic(features, labels, [1.0], tolerance=1e-12)
+    (warm,) = fit_logistic(features, labels, [1.0], tolerance=1e-12, start=before)
+    torch.testing.assert_close(warm.weights, cold.weights, atol=1e-4, rtol=1e-4)
+    test, _ = clusters(50, 1)
+    moved = before.moved(cold.axes, before.classes)
+    expected = before.axes.turned(test.double()) @ before.weights.T
+    torch.testing.assert_close(cold.axes.turned(test.double()) @ moved.T, expected, atol=1e-3, rtol=1e-3)
+    (again,) = fit_logistic(features, labels, [1.0], tolerance=1e-9, start=cold)
+    assert again.iterations <= 1
