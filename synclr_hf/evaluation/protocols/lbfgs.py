@@ -1,6 +1,6 @@
 """Batched L-BFGS for logistic regressions along paths of L2 values.
 
-A path is one regression with falling L2 values. Each starts where the extrapolation of the two optima before it
+A path is one regression with falling L2 values. Each starts where the extrapolation of the three optima before it
 points to, with the curvature that has been learned so far, and needs some ten iterations where a start from zero
 needs a hundred. Several paths run side by side as one batch: each has its own history, step and L2 value, moves on to
 its next value as soon as one is solved, and leaves the batch behind its last.

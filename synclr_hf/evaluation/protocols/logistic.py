@@ -122,7 +122,6 @@ def fit_logistic(
     labels: Tensor,
     l2_values: Sequence[float],
     *,
-    standardise: bool = True,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
     start: LogisticFit | None = None,
@@ -133,12 +132,11 @@ def fit_logistic(
     on a GPU, four of them at most).
 
     Args:
-        features: (N, D) float32 or float64, finite, on the device where it is computed. Float32 stays float32 where
+        features: (N, D), finite, standardised here, on the device where it is computed. Float32 stays float32 where
             the work is large, which reaches the optimum to a relative 1e-7; small problems are solved in float64.
         labels: (N,) int64: one multinomial regression; or (N, C) multi-hot (negative or NaN: the picture counts for
             nothing in the class): a binary regression for each class with pictures in and out of it.
         l2_values: weights of |W|^2 / 2 beside the sum of the losses.
-        standardise: divide each feature by its standard deviation; else they are centred only.
         tolerance: see `lbfgs.TOLERANCE`.
         max_iterations: of each regression.
         start: a fit to similar pictures to start from; the optimum is the same.
@@ -158,7 +156,9 @@ def fit_logistic(
         )
     if features.numel() * len(classes) <= _IN_FLOAT64:
         features = features.double()
-    axes = principal_axes(features, standardise=standardise)
+    elif features.dtype != torch.float64:
+        features = features.float()  # stored in half precision
+    axes = principal_axes(features)
     problems = LogisticProblems(axes.turned(features), targets.to(features.device), len(classes))
     falling = tuple(sorted(set(l2_values), reverse=True))
     paths = [Path(problem, falling) for problem in range(problems.num_problems)]
@@ -190,7 +190,7 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
     metric = context.data.metric
     train, test = checked_table(context, "train"), checked_table(context, "test")
     fit, validation, chosen_on = _sides(context, config, train)
-    num_classes = count_classes(train)
+    num_classes = max(count_classes(train), int(validation[1].max()) + 1 if train.labels.dim() == 1 else 0)
     device = device_of(context.encoder)
     settings = {"tolerance": config.tolerance, "max_iterations": config.max_iterations}
 

@@ -351,3 +351,14 @@ def test_a_fit_to_similar_pictures_is_a_good_start_and_changes_no_optimum(kind):
     torch.testing.assert_close(cold.axes.turned(test.double()) @ moved.T, expected, atol=1e-3, rtol=1e-3)
     (again,) = fit_logistic(features, labels, [1.0], tolerance=1e-9, start=cold)
     assert again.iterations <= 1
+
+
+def test_a_class_that_only_the_validation_pictures_have_is_learned_in_the_end():
+    train, test = clusters(80, 0, noise=0.1), clusters(50, 1, noise=0.1)
+    kept = train[1] != 4
+    outcome = evaluate(
+        context_of((train[0][kept], train[1][kept]), test, validation=clusters(50, 2, noise=0.1)),
+        Config(l2_values=(0.1, 1.0)),
+    )
+    assert outcome.details["validation_scores"] == [0.8, 0.8]
+    assert outcome.metrics["accuracy"] == 1.0 and outcome.details["unseen_test_labels"] == 0
