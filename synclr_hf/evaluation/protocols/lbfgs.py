@@ -26,6 +26,9 @@ _SMALLEST_GAIN = 1e-6
 MAX_ITERATIONS = 1000
 """Iterations for one L2 value (the reference's bound)."""
 _HISTORY = 20
+_RENEWAL = 15
+"""Iterations after which the diagonal of the curvature is computed again: from zero to a weakly regularised optimum
+it changes by orders of magnitude."""
 _SUFFICIENT_DECREASE = 1e-4
 _VALUE_NOISE = 4
 """In units of the dtype's relative precision: values that differ by less are told apart by their slopes (as Hager and
@@ -199,6 +202,9 @@ class _Batch:
         self.is_stuck = (hopeless & forgetful) | (self.idle >= _MOST_IDLE)
         self._forget(hopeless)
         self.is_new = taken | hopeless
+        stale = taken & (self.iterations % _RENEWAL == 0)
+        if stale.any():
+            self._look(stale.nonzero()[:, 0])
 
     def solution(self, row: int, tolerance: float) -> Solution:
         """Return where a path stands."""
