@@ -3,7 +3,7 @@
 The paper reports none; this is the few-shot linear probe of CLIP (Radford et al. 2021, section 3.1.3) and MSN (Assran
 et al. 2022, section 4): logistic regression on the drawn pictures alone, mean over several draws. Statistics for
 standardising are those of the drawn pictures, and L2 is fixed beforehand, because a choice would need more labelled
-pictures than there are; from 0.01 to 1 it makes less than two points of difference on our sets.
+pictures than there are; between 0.01 and 1 it changed less than one point on parts of Caltech-101 and CIFAR-10.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
                 num_pictures[k] = len(rows)
                 (fit,) = fit_logistic(train.features[rows].to(device), train.labels[rows], [config.l2])
                 if not fit.converged:
-                    gaps.append(f"{k} shots, draw {draw} (gap {fit.gap:.0e} of the penalty)")
+                    gaps.append(f"{k} shots, draw {draw} (gap {fit.gap:.0e})")
                 scores = fit.scores(test.features, num_classes)
                 found[k].append(
                     score_predictions(scores, test.labels, metric=context.data.metric, seed=seed, groups=test_groups)

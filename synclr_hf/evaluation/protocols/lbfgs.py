@@ -1,6 +1,6 @@
 """Batched L-BFGS for logistic regressions along paths of L2 values.
 
-A path is one regression with falling L2 values. Each starts where the extrapolation of the two optima before it
+A path is one regression with falling L2 values. Each starts where the extrapolation of the three optima before it
 points to, with the curvature that has been learned so far, and needs some ten iterations where a start from zero
 needs a hundred. Several paths run side by side as one batch: each has its own history, step and L2 value, moves on to
 its next value as soon as one is solved, and leaves the batch behind its last.
@@ -17,14 +17,18 @@ from torch import Tensor
 from synclr_hf.evaluation.protocols.logistic_problem import LogisticProblems
 
 TOLERANCE = 1e-9
-"""A regression is solved when its gap, the estimated distance of the objective to the smallest value (half of
-gradient x inverse curvature x gradient), is below this share of the penalty l2 / 2 * |W|^2. The penalty's curvature
-alone bounds the error of the weights by the square root of the gap: 3e-5 of |W|."""
-_SMALLEST_PENALTY = 1e-6
-"""Share of the objective that stands in for a smaller penalty: of features that tell nothing, W is 0."""
+"""A regression is solved when its gap is below this share: the estimated distance of the objective to the smallest
+value (half of gradient x inverse curvature x gradient), divided by the objective or, where that is less, by what the
+objective has gained over W = 0. The second matters to strong regularisation, where all of the gain is small: it
+bounds the error of W."""
+_SMALLEST_GAIN = 1e-6
+"""Share of the objective that stands in for a smaller gain: where features tell nothing, W is 0."""
 MAX_ITERATIONS = 1000
 """Iterations for one L2 value (the reference's bound)."""
-_HISTORY = 10
+_HISTORY = 20
+_RENEWAL = 15
+"""Iterations after which the diagonal of the curvature is computed again: from zero to a weakly regularised optimum
+it changes by orders of magnitude."""
 _SUFFICIENT_DECREASE = 1e-4
 _VALUE_NOISE = 4
 """In units of the dtype's relative precision: values that differ by less are told apart by their slopes (as Hager and
@@ -61,7 +65,7 @@ class Solution:
         gradient_norm: largest absolute entry of the gradient of the objective divided by the number of pictures, as
             scikit-learn measures it.
         iterations: steps that were taken.
-        gap: estimated distance of the value to the smallest one, as a share of the penalty.
+        gap: estimated distance of the value to the smallest one, as a share, see `TOLERANCE`.
         converged: whether the tolerance was reached, or the gap is below what the dtype can tell apart; if not, the
             iterations were used up.
     """
@@ -82,10 +86,11 @@ def solve_paths(
     *,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
+    start: Tensor | None = None,
 ) -> Iterator[Solution]:
     """Solve every L2 value of every path; solutions come as they are found, those of one path in its order.
 
-    Beside the features it holds 2 x 10 + 8 arrays of weights (K, C, D) for K paths, and the logits of a block of rows.
+    Beside the features it holds 2 x 20 + 8 arrays of weights (K, C, D) for K paths, and the logits of a block of rows.
 
     Args:
         problems: the features and targets.
@@ -93,8 +98,9 @@ def solve_paths(
             (the columns of multi-hot labels) are fastest as one path each.
         tolerance: see `TOLERANCE`.
         max_iterations: see `MAX_ITERATIONS`; 0 returns the starting points.
+        start: (K, C, D) where the paths start; default: zero.
     """
-    batch = _Batch(problems, paths)
+    batch = _Batch(problems, paths, start)
     while len(batch.paths):
         batch.choose_directions()
         finished = batch.is_new & ((batch.gap <= tolerance) | (batch.iterations >= max_iterations))
@@ -112,21 +118,11 @@ class _Batch:
 
     _PER_PATH = (
         *("problem", "l2", "place", "weights", "value", "gradient", "scale", "diagonal", "direction", "slope"),
-        *(
-            "length",
-            "gap",
-            "iterations",
-            "shortenings",
-            "is_new",
-            "is_stuck",
-            "before",
-            "before_that",
-            "lowest",
-            "idle",
-        ),
+        *("length", "gap", "iterations", "shortenings", "is_new", "is_stuck", "before", "before_that"),
+        *("lowest", "idle"),
     )
 
-    def __init__(self, problems: LogisticProblems, paths: Sequence[Path]) -> None:
+    def __init__(self, problems: LogisticProblems, paths: Sequence[Path], start: Tensor | None) -> None:
         features = problems.features
         count, shape = len(paths), (problems.num_classes, features.shape[1])
         device = features.device
@@ -135,6 +131,8 @@ class _Batch:
         self.l2 = torch.tensor([path.l2_values[0] for path in paths], dtype=torch.float64, device=device)
         self.place = torch.zeros(count, dtype=torch.int64, device=device)  # in `l2_values`
         self.weights = features.new_zeros(count, *shape)
+        if start is not None:
+            self.weights += problems.in_range(start)
         self.before, self.before_that = self.weights.clone(), self.weights.clone()  # optima of the last two values
         self.direction = self.weights.clone()
         self.scale = features.new_ones(count)  # of the inverse diagonal, learned from the last step
@@ -172,8 +170,9 @@ class _Batch:
             vector = torch.addcmul(vector, amount[:, None, None], steps[place])
         self.direction[rows] = -vector
         self.slope[rows] = -_dot(vector, self.gradient[rows])
-        penalty = 0.5 * self.l2[rows] * _dot(self.weights[rows] * self.problems.penalised, self.weights[rows])
-        self.gap[rows] = -0.5 * self.slope[rows] / torch.maximum(penalty, _SMALLEST_PENALTY * self.value[rows])
+        value = self.value[rows]
+        gain = (self.problems.null_values[self.problem[rows]] - value).clamp(min=_SMALLEST_GAIN * value)
+        self.gap[rows] = -0.5 * self.slope[rows] / torch.minimum(value, gain)
         self.length[rows] = 1.0
 
     def step(self) -> None:
@@ -198,11 +197,14 @@ class _Batch:
         hopeless = self.shortenings >= _MOST_SHORTENINGS
         forgetful = (self.inverse_curvature == 0).all(dim=0)
         is_lower = self.value < self.lowest * (1 - precision)
-        self.lowest = torch.minimum(self.lowest, self.value)
+        self.lowest = torch.where(is_lower, self.value, self.lowest)  # small gains add up to one that counts
         self.idle = torch.where(is_lower, 0, self.idle + 1)
         self.is_stuck = (hopeless & forgetful) | (self.idle >= _MOST_IDLE)
         self._forget(hopeless)
         self.is_new = taken | hopeless
+        stale = taken & (self.iterations % _RENEWAL == 0)
+        if stale.any():
+            self._look(stale.nonzero()[:, 0])
 
     def solution(self, row: int, tolerance: float) -> Solution:
         """Return where a path stands."""

@@ -35,8 +35,6 @@ L2_VALUES = tuple(10.0 ** (-6 + 0.25 * step) for step in range(45))
 _IN_FLOAT64 = 2**26
 """Products of pictures, dimensions and classes up to which float32 features are computed with in float64."""
 _SCORED_AT_ONCE = 2**14
-_REFIT_STRIDE = 4
-"""The second fit comes down from the largest value in steps of so many values: fewer iterations than from zero."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,7 @@ class Config:
         l2_values: weights of |W|^2 / 2 beside the sum of the losses (1 / C) to choose from.
         validation_fraction: share of the train pictures to choose on where the data brings no validation split.
         max_iterations: bound for each value.
-        tolerance: a fit is done when the estimated distance of its objective to the smallest one is below this share
-            of the penalty.
+        tolerance: a fit is done when the estimated distance of its objective to the smallest one is below this share.
     """
 
     l2_values: tuple[float, ...] = L2_VALUES
@@ -85,7 +82,7 @@ class LogisticFit:
         classes: (C,) int64, the class number of each row of `weights`.
         iterations: steps of the solver; of several regressions the most.
         gradient_norm: largest entry of the gradient (objective divided by the number of pictures).
-        gap: estimated distance of the objective to the smallest one, as a share of the penalty.
+        gap: estimated distance of the objective to the smallest one, as a share, see `lbfgs.TOLERANCE`.
         converged: whether the gap is within the tolerance, or within the precision of float32.
     """
 
@@ -107,30 +104,42 @@ class LogisticFit:
             found.append(lowest.repeat(1, num_classes).index_copy_(1, self.classes, logits))
         return torch.cat(found)
 
+    def moved(self, axes: PrincipalAxes, classes: Tensor) -> Tensor:
+        """Return the same regression for features prepared in another way, (classes, R' + 1); unknown classes: 0."""
+        coefficients, bias = self.axes.coefficients(self.weights)
+        plain = (coefficients / self.axes.scale).to(axes.axes)
+        weights = (plain * axes.scale) @ axes.axes
+        bias = bias.to(plain) + plain @ (axes.mean - self.axes.mean.to(plain))
+        known = torch.isin(classes, self.classes)
+        rows = torch.searchsorted(self.classes, classes[known]).to(plain.device)
+        found = plain.new_zeros(len(classes), weights.shape[1] + 1)
+        found[known.to(plain.device)] = torch.cat([weights, bias[:, None]], dim=1)[rows]
+        return found
+
 
 def fit_logistic(
     features: Tensor,
     labels: Tensor,
     l2_values: Sequence[float],
     *,
-    standardise: bool = True,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
+    start: LogisticFit | None = None,
 ) -> Iterator[LogisticFit]:
     """Fit logistic regressions with several L2 values, the largest first.
 
-    Memory beside the features: their prepared copy, 28 arrays of weights, a block of logits (2 MiB on a CPU, 256 MiB
+    Memory beside the features: their prepared copy, 48 arrays of weights, a block of logits (2 MiB on a CPU, 256 MiB
     on a GPU, four of them at most).
 
     Args:
-        features: (N, D) float32 or float64, finite, on the device where it is computed. Float32 stays float32 where
+        features: (N, D), finite, standardised here, on the device where it is computed. Float32 stays float32 where
             the work is large, which reaches the optimum to a relative 1e-7; small problems are solved in float64.
         labels: (N,) int64: one multinomial regression; or (N, C) multi-hot (negative or NaN: the picture counts for
             nothing in the class): a binary regression for each class with pictures in and out of it.
         l2_values: weights of |W|^2 / 2 beside the sum of the losses.
-        standardise: divide each feature by its standard deviation; else they are centred only.
         tolerance: see `lbfgs.TOLERANCE`.
         max_iterations: of each regression.
+        start: a fit to similar pictures to start from; the optimum is the same.
 
     Raises:
         UserInputError: there are fewer than two classes to tell apart.
@@ -147,12 +156,18 @@ def fit_logistic(
         )
     if features.numel() * len(classes) <= _IN_FLOAT64:
         features = features.double()
-    axes = principal_axes(features, standardise=standardise)
+    elif features.dtype != torch.float64:
+        features = features.float()  # stored in half precision
+    axes = principal_axes(features)
     problems = LogisticProblems(axes.turned(features), targets.to(features.device), len(classes))
     falling = tuple(sorted(set(l2_values), reverse=True))
     paths = [Path(problem, falling) for problem in range(problems.num_problems)]
     waiting: dict[float, list[Solution]] = {l2: [] for l2 in falling}
-    for solution in solve_paths(problems, paths, tolerance=tolerance, max_iterations=max_iterations):
+    first = None if start is None else start.moved(axes, classes.cpu())
+    if first is not None:
+        first = first[None] if problems.is_multinomial else first[:, None]  # (K, C, D)
+    settings = {"tolerance": tolerance, "max_iterations": max_iterations}
+    for solution in solve_paths(problems, paths, start=first, **settings):
         together = waiting[solution.l2]
         together.append(solution)
         if len(together) == len(paths):
@@ -175,21 +190,24 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
     metric = context.data.metric
     train, test = checked_table(context, "train"), checked_table(context, "test")
     fit, validation, chosen_on = _sides(context, config, train)
-    num_classes = count_classes(train)
+    num_classes = max(count_classes(train), int(validation[1].max()) + 1 if train.labels.dim() == 1 else 0)
     device = device_of(context.encoder)
     settings = {"tolerance": config.tolerance, "max_iterations": config.max_iterations}
 
-    fits, scores = [], []
+    fits: list[tuple[float, int, float, float, bool]] = []
+    scores: list[float] = []
     with Progress("logistic regression, L2", total=len(set(config.l2_values)) + 1, unit="value") as bar:
         for found in fit_logistic(fit[0].to(device), fit[1], config.l2_values, **settings):
             fits.append((found.l2, found.iterations, found.gradient_norm, found.gap, found.converged))
-            scores.append(_score(found.scores(validation[0], num_classes), validation[1], metric))
+            score = _score(found.scores(validation[0], num_classes), validation[1], metric)
+            if score > max(scores, default=-1.0):  # among equal ones the first, which is the largest L2, stays
+                chosen = found
+            scores.append(score)
             bar.update()
-        best = max(range(len(scores)), key=scores.__getitem__)  # the first, which is the largest L2, among equal ones
-        falling = [l2 for l2, *_ in fits]
-        features, labels = _together(fit, validation) if chosen_on != "train" else fit
-        on_the_way = falling[best::-_REFIT_STRIDE]
-        *_, final = fit_logistic(features.to(device), labels, on_the_way, **settings)
+        features, labels = train.features, train.labels
+        if chosen_on == "validation":
+            features, labels = torch.cat([features, validation[0]]), torch.cat([labels, validation[1]])
+        (final,) = fit_logistic(features.to(device), labels, [chosen.l2], start=chosen, **settings)
         bar.update()
 
     scored = score_predictions(
@@ -199,18 +217,18 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
         seed=seed_for(context.seed, "logistic"),
         groups=test.groups.numpy(),
     )
-    loose = [f"l2={l2:g} (gap {gap:.0e} of the penalty)" for l2, _, _, gap, converged in fits if not converged]
+    loose = [f"l2={l2:g} (gap {gap:.0e})" for l2, _, _, gap, converged in fits if not converged]
     if not final.converged:
-        loose.append(f"the last fit (gap {final.gap:.0e} of the penalty)")
+        loose.append(f"the last fit (gap {final.gap:.0e})")
     details = {
         **scored.details,
         "chosen_l2": final.l2,
         "chosen_c": 1 / final.l2,
-        "at_edge_of_grid": best in (0, len(falling) - 1),
+        "at_edge_of_grid": final.l2 in (max(config.l2_values), min(config.l2_values)),
         "chosen_on": chosen_on,
         "num_fitted": len(fit[0]),
         "num_validation": len(validation[0]),
-        "l2_values": falling,
+        "l2_values": [l2 for l2, *_ in fits],
         "validation_scores": scores,
         "iterations": [iterations for _, iterations, *_ in fits],
         "gradient_norms": [norm for _, _, norm, *_ in fits],
@@ -293,10 +311,6 @@ def _sides(context: EvaluationContext, config: Config, train: FeatureTable) -> t
     if len(parts[1]) == 0:  # a single group in every class
         return fit, fit, "train"
     return fit, held_out, "part of train"
-
-
-def _together(fit: _Rows, validation: _Rows) -> _Rows:
-    return torch.cat([fit[0], validation[0]]), torch.cat([fit[1], validation[1]])
 
 
 def _score(scores: Tensor, labels: Tensor, metric: str) -> float:

@@ -56,21 +56,18 @@ class PrincipalAxes:
         return weights[:, :-1] @ self.axes.T, weights[:, -1]
 
 
-def principal_axes(features: Tensor, *, standardise: bool = True) -> PrincipalAxes:
+def principal_axes(features: Tensor) -> PrincipalAxes:
     """Find the principal axes of features; accumulated in float64, the result has the dtype of the features.
 
     Args:
         features: (N, D) float32 or float64, finite; the device is where everything is computed.
-        standardise: divide each feature by its standard deviation; else they are centred only.
     """
     count, width = features.shape
     parts = features.split(_ROWS_AT_ONCE[features.device.type])
     mean = sum(part.sum(dim=0, dtype=torch.float64) for part in parts) / count
-    scale = torch.ones_like(mean)
-    if standardise:
-        variance = sum((part.double() - mean).square().sum(dim=0) for part in parts) / count
-        varies = variance.sqrt() > 1e-7 * mean.abs()
-        scale = torch.where(varies, variance.sqrt(), 1.0)
+    variance = sum((part.double() - mean).square().sum(dim=0) for part in parts) / count
+    varies = variance.sqrt() > 1e-7 * mean.abs()  # below that it is the rounding of float32
+    scale = torch.where(varies, variance.sqrt(), 1.0)
     if count < width:  # the same axes from the smaller matrix
         standard = (features.double() - mean) / scale
         values, vectors = torch.linalg.eigh(standard @ standard.T)
@@ -108,9 +105,14 @@ class LogisticProblems:
         self.num_classes = num_classes if self.is_multinomial else 1
         if self.is_multinomial:
             self._targets = labels.to(features.device)
+            frequencies = labels.bincount()[None]  # (P, classes)
         else:  # (P, N): 1 is there, -1 is not, 0 counts for nothing
             known = torch.where(labels >= 0, torch.where(labels > 0, 1.0, -1.0), 0.0)
             self._targets = known.T.to(features).contiguous()
+            frequencies = torch.stack([(known > 0).sum(dim=0), (known < 0).sum(dim=0)], dim=1)
+        shares = frequencies.double() / frequencies.sum(dim=1, keepdim=True)
+        self.null_values = -torch.xlogy(frequencies, shares).sum(dim=1).to(features.device)
+        """(P,) float64: the objectives of W = 0 with the best biases."""
         self.penalised = features.new_ones(features.shape[1])
         self.penalised[-1] = 0.0
 
