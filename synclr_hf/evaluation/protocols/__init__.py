@@ -45,7 +45,7 @@ PROTOCOLS = {
     "logistic": Protocol(
         f"{_HERE}.logistic", "accuracy", "labels", "features", "logistic regression, L2 chosen of 45 (paper B.5)"
     ),
-    "few_shot": Protocol(f"{_HERE}.few_shot", "accuracy", "labels", "features", "1, 5 and 10 pictures a class"),
+    "few_shot": Protocol(f"{_HERE}.few_shot", "accuracy_5shot", "labels", "features", "1, 5 and 10 pictures a class"),
     "retrieval": Protocol(f"{_HERE}.retrieval", "map", "labels", "features", "nearest pictures: mAP and recall@k"),
     "robustness": Protocol(
         f"{_HERE}.robustness", "corrupted_accuracy", "labels", "features", "kNN accuracy on corrupted test pictures"

@@ -1,8 +1,5 @@
-import argparse
 import dataclasses
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -318,23 +315,6 @@ def test_bad_input_is_refused_with_what_to_do():
 def test_the_45_values_are_those_of_the_reference():
     np.testing.assert_allclose(L2_VALUES, np.logspace(-6, 5, 45))
     assert logistic.Config().l2_values == L2_VALUES
-
-
-def test_the_measurement_beside_scikit_learn_in_miniature():
-    script = Path(__file__).parents[3] / "scripts" / "benchmarks" / "evaluation.py"
-    specification = importlib.util.spec_from_file_location("evaluation_benchmark", script)
-    benchmark = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(benchmark)
-    parser = argparse.ArgumentParser()
-    benchmark.add_logistic_options(parser)
-    sizes = "--rows 60 --width 12 --classes 3 --values 4 --threads 1 --references float64 float32-warm"
-    found = benchmark.measure_logistic(parser.parse_args(sizes.split()))
-    assert found["l2_values"] == 4 and found["sizes"]["fit"] == [60, 12]
-    for reference in ("float64", "float32-warm"):
-        assert found[reference]["best_l2"] == found["ours"]["best_l2"]
-        assert found[reference]["test_accuracy"] == pytest.approx(found["ours"]["test_accuracy"], abs=0.05)
-        assert found[reference]["times_our_seconds"] > 0
-    assert found["ours"]["objective_above_lowest"]["largest"] < 1e-6
 
 
 @pytest.mark.parametrize("kind", ["one class", "several classes"])
