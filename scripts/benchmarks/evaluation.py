@@ -32,6 +32,7 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="folder of an encoder")
     parser.add_argument("--data", type=Path, required=True, help="folder of the three sets")
     parser.add_argument("--output", type=Path, required=True, help="folder of the results; goes on where it stopped")
+    parser.add_argument("--short-side", type=int, default=224, help="of the pictures with masks, in pixels")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -46,10 +47,11 @@ def measure_table(options: argparse.Namespace) -> dict[str, Any]:
     models = ["--model", options.model, "--model", f"untrained:{options.model}"]
     names = ("cifar10_subset", "caltech101_subset")
     sets = [part for name in names for part in ("--dataset", str(options.data / name))]
-    small = "linear.batch_size=128"
-    evaluate([*models, "--model", "pixels", *sets, "--protocols", CLASS_PROTOCOLS, *shared, small])
+    small = ("linear.batch_size=128", "robustness.max_test_pictures=300")
+    evaluate([*models, "--model", "pixels", *sets, "--protocols", CLASS_PROTOCOLS, *shared, *small])
     masks = ["--dataset", str(options.data / "camvid11"), "--protocols", MASK_PROTOCOLS]
-    evaluate([*models, *masks, *shared, BACKGROUND])
+    side = [f"{name}.short_side={options.short_side}" for name in MASK_PROTOCOLS.split(",")]
+    evaluate([*models, *masks, *shared, *side, BACKGROUND])
     return {
         "results": [
             {
