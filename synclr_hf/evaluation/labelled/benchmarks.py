@@ -210,8 +210,8 @@ _ALL = (
         split_note="this copy lacks the validation split (10,550), which the reference chooses on and learns from",
         licence="not stated",
         citation="Radford et al. 2021, arXiv 2103.00020",
-        checked="id, columns seen in public code; files and viewer of the copy seen: two splits, 21.1k rows in test; number to "
-        "train on from the publication",
+        checked="id, columns seen in public code; files and viewer of the copy seen: two splits, 21.1k rows in test; "
+        "number to train on from the publication",
     ),
     Benchmark(
         name="mnist",
