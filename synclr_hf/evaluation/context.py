@@ -29,8 +29,9 @@ class EvaluationData:
         metric: `accuracy`, `mean_per_class_accuracy`, `map_11point` (labels are (N, C) multi-hot), `mean_iou` (masks).
         benchmark: name in the registry, `None` for anything else.
         is_toy: drawn by the toy world: its numbers never stand beside real ones.
-        is_whole_benchmark: numbers of pictures and classes are those of the whole benchmark: only then may its numbers
-            stand beside published ones (`Benchmark.same_test_split` tells whether these are of the same pictures).
+        is_whole_benchmark: numbers of pictures and classes and the metric are those of the whole benchmark: only then
+            may its numbers stand beside published ones (`Benchmark.same_test_split` tells whether these are of the
+            same pictures).
         num_unseen_labels: test pictures of a class that no train picture has (of none but such classes where a picture
             has several); 0 for masks.
     """

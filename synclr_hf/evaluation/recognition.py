@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification, PreTrainedModel
 
 from synclr_hf.data.back_ends import device_and_dtype
-from synclr_hf.data.pictures import DECODING_ERRORS, IMAGENET_MEAN, IMAGENET_STD, Picture, open_picture
+from synclr_hf.data.pictures import DECODING_ERRORS, Picture, open_picture
 from synclr_hf.data.progress import Progress
 from synclr_hf.errors import UserInputError
+from synclr_hf.evaluation.encoding.encoder_loading import own_preparation
 from synclr_hf.evaluation.encoding.encoders import (
     evaluating,
     load_pretrained,
     normalised,
-    own_image_size,
     picture_tokens,
 )
 from synclr_hf.evaluation.labelled.data import labelled_splits
@@ -162,8 +162,9 @@ class _Eye:
         self._head = _head(self.model) if is_classifier else None
         try:
             self._processor = AutoImageProcessor.from_pretrained(name, backend="pil")
-        except (OSError, ValueError):  # a model saved without one
+        except (OSError, ValueError, ImportError):  # saved without one, or only for a library that is not installed
             self._processor = None
+            self._preparation = own_preparation(name, self.model, option=option)
 
     @property
     def has_features(self) -> bool:
@@ -189,9 +190,9 @@ class _Eye:
     def _prepared(self, pictures: Sequence[Image.Image]) -> Tensor:
         if self._processor is not None:
             return self._processor(images=list(pictures), return_tensors="pt")["pixel_values"]
-        size = own_image_size(self.model)
-        pixels = np.stack([picture_array(picture, size) for picture in pictures])
-        return normalised(pixels, IMAGENET_MEAN, IMAGENET_STD)
+        own = self._preparation
+        pixels = np.stack([picture_array(picture, own.image_size, own.resizing) for picture in pictures])
+        return normalised(pixels, own.image_mean, own.image_std)
 
 
 def _models(config: RecognitionConfig) -> list[tuple[str, bool]]:

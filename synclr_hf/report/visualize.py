@@ -274,6 +274,9 @@ def _draw_attention(work: _Work) -> Iterator[str]:
 
 def _draw_neighbours(work: _Work) -> Iterator[str]:
     table = work.features()
+    if len(table) < _LEAST["neighbours"]:
+        yield f"note: no neighbours: {len(table)} of {len(work.pictures)} pictures can be read"
+        return
     queries = list(range(min(len(work.shown), len(table))))
     rows, similarities = neighbours_within(table.features, queries, count=NUM_NEIGHBOURS)
     lines = []

@@ -149,9 +149,13 @@ def test_a_classifier_recognises_what_was_drawn(classifier):
 
 def test_pictures_are_prepared_as_the_model_says(classifier, tmp_path):
     copy = shutil.copytree(classifier / "classifier", tmp_path / "copy")
+    config = RecognitionConfig(classifier=str(copy))
+    told = {**PROCESSOR, "image_processor_type": "NobodyHasThisImageProcessor"}
+    (copy / "preprocessor_config.json").write_text(json.dumps(told))
+    assert recognition(drawn(), config)["drawn"]["recognisability"] == 1
     (copy / "preprocessor_config.json").unlink()
-    found = recognition(drawn(), RecognitionConfig(classifier=str(copy)))["drawn"]
-    assert found["recognisability"] < 1  # by the mean and deviation of ImageNet, which it did not learn with
+    # by the mean and deviation of ImageNet, which it did not learn with
+    assert recognition(drawn(), config)["drawn"]["recognisability"] < 1
 
 
 def test_real_pictures_get_the_same_numbers_over_the_same_classes(classifier, labelled):

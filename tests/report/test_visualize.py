@@ -134,6 +134,10 @@ def test_pictures_that_cannot_be_read_are_counted(typed, tmp_path, place):
         "--output", tmp_path / "out", "--kinds", "neighbours", images=[broken, place / "pictures" / "blue"]
     )
     assert status == 0 and "note: 1 of 7 pictures cannot be read and are left out" in out
+    one = place / "pictures" / "blue" / "01.png"
+    status, out, _ = typed("--output", tmp_path / "one", "--kinds", "neighbours", images=[broken, one])
+    assert status == 0 and "note: no neighbours: 1 of 2 pictures can be read" in out
+    assert not (tmp_path / "one" / "neighbours.png").exists()
 
 
 def test_a_broken_model_is_named_before_anything_is_drawn(typed, tmp_path):

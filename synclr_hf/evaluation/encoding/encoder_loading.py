@@ -36,8 +36,9 @@ POOLINGS = ("cls", "mean_patch", "cls_mean_patch")
 """What `Encoder.pooling` may be."""
 DTYPES = ("float32", "bfloat16", "float16")
 """Precisions that models can run in."""
-_MAY_BE_MISSING = ("pooler", "mask_token", "text_model", "logit_", "projection")
-"""Parts of names of weights that no feature depends on. SigLIP's pooler is called `head`: it must be there."""
+_MAY_BE_MISSING = ("pooler", "mask_token", "text_model", "logit_", "visual_projection", "text_projection")
+"""Parts of names of weights that no feature depends on. SigLIP's pooler is called `head` and the patch embedding of a
+ViT `projection`: they must be there."""
 _RESAMPLES = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """Pillow's filters by number."""
 _PROCESSOR_FILE = "preprocessor_config.json"
@@ -117,7 +118,7 @@ def load_encoder(
             f"{option} '{name}' ({type(model).__name__}) does not see pictures; type the folder or id of a vision "
             "model, e.g. a SynCLR, DINOv2, CLIP or SigLIP"
         )
-    if hasattr(model.config, "mask_ratio"):  # MAE would hide three quarters of the patches
+    if hasattr(model.config, "mask_ratio"):  # MAE would hide three quarters of the patches, also while it is tuned
         model.config.mask_ratio = 0.0
     try:
         model.eval().to(default_device if device is None else device)

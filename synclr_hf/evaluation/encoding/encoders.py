@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -34,6 +35,11 @@ PIXEL_SIZE = 16
 """Side of the pictures in the raw-pixel baseline."""
 UNTRAINED = "untrained:"
 """Before a folder or Hub id: the same architecture with random weights."""
+_PASSING = frozenset(
+    "_name_or_path _commit_hash transformers_version architectures auto_map dtype torch_dtype id2label label2id "
+    "output_hidden_states output_attentions return_dict problem_type mask_ratio".split()
+)
+"""Entries of configurations that no feature depends on."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Encoder:
         digest = blake2b(digest_size=16)
         digest.update(repr((type(self.model).__name__, self.settings())).encode())
         if self.model is not None:
+            digest.update(_architecture(self.model).encode())
             for name, tensor in sorted(vision_part(self.model).state_dict().items()):
                 digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
                 digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
@@ -243,6 +250,12 @@ def own_image_size(model: PreTrainedModel) -> int:
         return isqrt(config.num_patches) * config.patch_size
     size = getattr(config, "image_size", 224)
     return size if isinstance(size, int) else size[0]
+
+
+def _architecture(model: PreTrainedModel) -> str:
+    """Return what the configuration says of a model, as text: the number of heads leaves no trace in the weights."""
+    told = vision_config(model).to_dict()
+    return json.dumps({name: told[name] for name in told.keys() - _PASSING}, sort_keys=True, default=str)
 
 
 def _model(encoder: Encoder) -> PreTrainedModel:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +74,7 @@ def layer_outputs(model: PreTrainedModel, pixel_values: Tensor, num_layers: int 
     """
     part = vision_part(model)
     grid = _grid(model, pixel_values)
-    output = _forward(part, pixel_values, grid, with_layers=num_layers > 1)
+    output = _forward(model, pixel_values, grid, with_layers=num_layers > 1)
     kind = vision_config(model).model_type
     last, pooled = output.last_hidden_state, getattr(output, "pooler_output", None)
     outputs = []
@@ -92,6 +94,11 @@ def layer_outputs(model: PreTrainedModel, pixel_values: Tensor, num_layers: int 
         normed = norm(last)
     outputs.append(LayerOutput(_picture(kind, normed, pooled, grid), _patches(normed, grid)))
     return outputs
+
+
+def run_once(model: PreTrainedModel, pixel_values: Tensor) -> None:
+    """Run the picture side of a model as `layer_outputs` does, for the hooks on its modules."""
+    _forward(model, pixel_values, _grid(model, pixel_values), with_layers=False)
 
 
 def without_patches(name: str, model: PreTrainedModel | None) -> UserInputError:
@@ -164,8 +171,22 @@ def _last_norm(part: PreTrainedModel) -> nn.Module | None:
     return None
 
 
-def _forward(part: PreTrainedModel, pixel_values: Tensor, grid: tuple[int, int] | None, *, with_layers: bool) -> Any:
+@contextmanager
+def _all_patches(part: PreTrainedModel) -> Iterator[None]:
+    """Let MAE see whole pictures in a block: it would hide three quarters of the patches."""
+    before = getattr(part.config, "mask_ratio", None)
+    if before is not None:
+        part.config.mask_ratio = 0.0
+    try:
+        yield
+    finally:
+        if before is not None:
+            part.config.mask_ratio = before
+
+
+def _forward(model: PreTrainedModel, pixel_values: Tensor, grid: tuple[int, int] | None, *, with_layers: bool) -> Any:
     """Run the picture side of a model, positions interpolated where it can do that."""
+    part = vision_part(model)
     takes = inspect.signature(part.forward).parameters
     options: dict[str, Any] = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in takes else {}
     if with_layers:
@@ -182,7 +203,8 @@ def _forward(part: PreTrainedModel, pixel_values: Tensor, grid: tuple[int, int] 
         mask = torch.ones(pixel_values.shape[:2], dtype=torch.int64, device=part.device)
         options = {**options, "spatial_shapes": shape, "pixel_attention_mask": mask}
     try:
-        return part(pixel_values=pixel_values, **options)
+        with _all_patches(part):
+            return part(pixel_values=pixel_values, **options)
     except (ValueError, AssertionError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not str(error).startswith("The size of tensor"):
             raise  # out of memory and the like

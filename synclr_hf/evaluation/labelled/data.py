@@ -115,10 +115,12 @@ def load_evaluation_data(
         train=train,
         test=test,
         validation=validation,
-        metric=_metric(metric, known, reader),
+        metric=(scored_by := _metric(metric, known, reader)),
         benchmark=known.name if known else None,
         is_toy=is_toy_set(sides),
-        is_whole_benchmark=known is not None and _is_whole(known, train, test, validation),
+        is_whole_benchmark=known is not None
+        and scored_by == known.metric
+        and _is_whole(known, train, test, validation),
         num_unseen_labels=_num_unseen(train, test),
     )
     return _limited(data, max_train, max_test, seed)
@@ -156,11 +158,18 @@ def _sides(
     if train_split is not None and train_split == test_split:
         raise UserInputError(f"'{train_split}' cannot be learned from and tested on; type another --test-split")
     train = train_split or _first(splits, (known.train,) if known else TRAIN_SPLITS)
+    if train is not None and train == test_split and len(splits) > 1:
+        raise UserInputError(
+            f"'{train}' of '{where}' is what is learned from; found: {', '.join(splits)}; to test on it type "
+            "--train-split NAME as well"
+        )
     wanted_tests = (*_also_called(known.test), "test") if known else TEST_SPLITS
-    labelled = (split for split in wanted_tests if split in splits and split != train)
-    test = test_split or next((split for split in labelled if reader.is_labelled(splits[split])), None)
+    there = [split for split in wanted_tests if split in splits and split != train]
+    if known is not None:  # a copy may call the test split 'test' and have made a validation split of its own
+        there.sort(key=lambda split: len(splits[split]) != known.num_test)
+    test = test_split or next((split for split in there if reader.is_labelled(splits[split])), None)
     if train is not None and test is not None:
-        wanted = VALIDATION_SPLITS if known is None else _also_called(known.validation) if known.validation else ()
+        wanted = _also_called(known.validation) if known and known.validation else VALIDATION_SPLITS
         validation = _first(splits, [split for split in wanted if split not in (train, test)])
         chosen = [train, test] + ([validation] if validation and reader.is_labelled(splits[validation]) else [])
         return {split: splits[split] for split in chosen}

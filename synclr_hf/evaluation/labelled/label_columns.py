@@ -220,7 +220,7 @@ def labelled_images(
     known = np.asarray([classes.numbers.get(value, NO_LABEL) for value in values], dtype=np.int64)
     storage = dataset.with_format("arrow")  # pictures come as they are stored, not decoded
     if is_images_set(dataset):
-        counts = np.where(known < 0, 0, pc.list_value_length(storage[:]["images"]).to_numpy())
+        counts = np.where(known < 0, 0, pc.list_value_length(storage[:]["images"]).fill_null(0).to_numpy())
         rows = np.repeat(np.arange(len(dataset)), counts)
         places = np.concatenate([np.arange(count) for count in counts])
         pictures = PictureColumn(storage, "images", rows, places)

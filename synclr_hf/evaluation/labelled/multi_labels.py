@@ -74,7 +74,7 @@ def multi_label_names(
         return names
     values = [value for split in splits for value in _lists(split, column)]
     if _are_vectors(values, num_classes):
-        count = len(values[0])
+        count = len(next(value for value in values if value is not None))
     else:
         found = {value for row in values for value in row or ()} - {None}
         if all(isinstance(value, str) for value in found) and len(found) > 1:
@@ -88,6 +88,11 @@ def multi_label_names(
     return tuple(map(str, range(count)))
 
 
+def holds_vectors(splits: Sequence[Dataset], column: str, num_classes: int) -> bool:
+    """Tell whether the column holds 0 and 1 for each class, from all splits: one alone may leave it open."""
+    return "," in column or _are_vectors([value for split in splits for value in _lists(split, column)], num_classes)
+
+
 def has_multi_labels(dataset: Dataset, column: str) -> bool:
     """Tell whether any picture has a class."""
     return any(_lists(dataset, column))
@@ -99,6 +104,7 @@ def multi_labelled_images(
     names: tuple[str, ...],
     path_or_id: object,
     *,
+    are_vectors: bool,
     state: str = "",
     wanted_image: str | None = None,
 ) -> LabelledImages:
@@ -112,6 +118,7 @@ def multi_labelled_images(
         column: from `multi_label_column`.
         names: of the classes, from `multi_label_names`.
         path_or_id: their name in errors.
+        are_vectors: from `holds_vectors`.
         state: of their files, from `foreign_state`.
         wanted_image: the column that the user typed.
 
@@ -120,7 +127,7 @@ def multi_labelled_images(
     """
     values = _lists(dataset, column)
     labels = np.zeros((len(dataset), len(names)), dtype=np.float32)
-    if "," in column or _are_vectors(values, len(names)):
+    if are_vectors:
         known = np.asarray([value is not None and len(value) == len(names) for value in values])
         for row in np.flatnonzero(known):
             labels[row] = [entry == 1 for entry in values[row]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.labelled.benchmark import Benchmark
@@ -15,6 +15,7 @@ from synclr_hf.evaluation.labelled.mask_data import MaskCode, mask_column, mask_
 from synclr_hf.evaluation.labelled.masked_images import MaskedImages
 from synclr_hf.evaluation.labelled.multi_labels import (
     has_multi_labels,
+    holds_vectors,
     multi_label_column,
     multi_label_names,
     multi_labelled_images,
@@ -96,7 +97,7 @@ class RowReader:
     def load(self, sides: Mapping[str, Dataset]) -> list[LabelledImages | MaskedImages]:
         """Turn splits into pictures whose classes have the same numbers in all of them."""
         where, splits = self.path_or_id, list(sides.values())
-        shared = {"state": self.state, "wanted_image": self.image}
+        shared: dict[str, Any] = {"state": self.state, "wanted_image": self.image}
         if self.kind == "mask":
             told = {"names": self.names, "num_classes": self.num_classes}
             names = mask_names(splits, self.mask, where, self.code, **told)
@@ -106,6 +107,7 @@ class RowReader:
             ]
         if self.kind == "multi_label":
             names = multi_label_names(splits, self.label, where, names=self.names, num_classes=self.num_classes)
+            shared["are_vectors"] = holds_vectors(splits, self.label, len(names))
             return [multi_labelled_images(rows, self.label, names, where, **shared) for rows in splits]
         classes = common_classes(splits, where, self.label, names=self.names, num_classes=self.num_classes)
         return [labelled_images(rows, classes, where, wanted_label=self.label, **shared) for rows in splits]

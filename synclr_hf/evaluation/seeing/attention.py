@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,7 +11,7 @@ from transformers import PreTrainedModel
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.encoding.encoders import Encoder, evaluating
-from synclr_hf.evaluation.encoding.vision_outputs import patch_size, vision_part
+from synclr_hf.evaluation.encoding.vision_outputs import patch_size, run_once, vision_part
 
 
 def attention_maps(encoder: Encoder, pixel_values: Tensor) -> Tensor:
@@ -32,7 +31,7 @@ def attention_maps(encoder: Encoder, pixel_values: Tensor) -> Tensor:
     side = patch_size(encoder.model)
     rows, columns = pixel_values.shape[-2] // side, pixel_values.shape[-1] // side
     with evaluating(encoder.model), eager_attention(encoder.model):
-        attention = _first_row_of_last_layer(vision_part(encoder.model), pixel_values)
+        attention = _first_row_of_last_layer(encoder.model, pixel_values)
     special = 0 if attention is None else attention.shape[-1] - rows * columns
     if attention is None or special < 1:
         raise without_class_token(encoder)
@@ -72,7 +71,7 @@ def without_class_token(encoder: Encoder) -> UserInputError:
     )
 
 
-def _first_row_of_last_layer(part: PreTrainedModel, pixel_values: Tensor) -> Tensor | None:
+def _first_row_of_last_layer(model: PreTrainedModel, pixel_values: Tensor) -> Tensor | None:
     """Return the attention of the first token in the last layer, (B, heads, T); `None`: the model does not tell it.
 
     Attention modules hand out their weights: all but one row of the latest is dropped at once. Asking the model to
@@ -86,13 +85,10 @@ def _first_row_of_last_layer(part: PreTrainedModel, pixel_values: Tensor) -> Ten
         if isinstance(weights, Tensor) and weights.dim() == 4 and weights.shape[-1] == weights.shape[-2]:
             latest[:] = [weights[:, :, 0].clone()]
 
-    takes = inspect.signature(part.forward).parameters
-    options = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in takes else {}
-    pixel_values = pixel_values.to(part.device, part.dtype)
-    modules = [module for module in part.modules() if "attention" in type(module).__name__.lower()]
+    modules = [module for module in vision_part(model).modules() if "attention" in type(module).__name__.lower()]
     hooks = [module.register_forward_hook(keep) for module in modules]
     try:
-        part(pixel_values=pixel_values, **options)
+        run_once(model, pixel_values)
     finally:
         for hook in hooks:
             hook.remove()

@@ -338,3 +338,33 @@ def test_a_model_that_lacks_weights_is_refused(tmp_path):
     save_file({name: tensor for name, tensor in weights.items() if name != removed}, tmp_path / "model.safetensors")
     with pytest.raises(UserInputError, match="lacks 1 weights of a Dinov2Model .*complete encoder, or untrained:"):
         load_encoder(str(tmp_path), device="cpu")
+
+
+def test_a_model_that_lacks_its_patch_embedding_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    built(ViTConfig(**VIT, **MLP)).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "patch_embeddings.projection" not in name}
+    assert len(kept) == len(weights) - 2
+    save_file(kept, tmp_path / "model.safetensors")
+    with pytest.raises(UserInputError, match=r"lacks 2 weights of a ViTModel \(first: embeddings.patch_embeddings"):
+        load_encoder(str(tmp_path), device="cpu")
+
+
+def test_the_fingerprint_tells_what_leaves_no_trace_in_the_weights():
+    first, second = (built(ViTConfig(**VIT, **MLP, layer_norm_eps=eps)) for eps in (1e-12, 1e-3))
+    second.load_state_dict(first.state_dict())
+    assert Encoder("first", first, 32).fingerprint != Encoder("first", second, 32).fingerprint
+    second.config.layer_norm_eps, second.config._name_or_path, second.config.dtype = 1e-12, "elsewhere", "float32"
+    assert Encoder("first", first, 32).fingerprint == Encoder("first", second, 32).fingerprint
+
+
+def test_mae_sees_whole_pictures_also_where_it_was_not_loaded_by_us():
+    model = built(ViTMAEConfig(**VIT, **MLP))
+    assert model.config.mask_ratio == 0.75
+    pixels = normals(32, 32)
+    first = picture_tokens(model, pixels)
+    assert model.config.mask_ratio == 0.75
+    model.config.mask_ratio = 0.0
+    assert torch.equal(first, picture_tokens(model, pixels))

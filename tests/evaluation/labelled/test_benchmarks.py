@@ -36,6 +36,7 @@ def test_only_a_set_with_all_pictures_and_classes_is_the_whole_benchmark(tmp_pat
     copy = f"flowers={of_benchmark(tiny, tmp_path)}"
     assert load_evaluation_data(copy).is_whole_benchmark
     assert not load_evaluation_data(copy, max_test=2).is_whole_benchmark
+    assert not load_evaluation_data(copy, metric="accuracy").is_whole_benchmark  # the paper's is another
     monkeypatch.setitem(BENCHMARKS, "flowers", replace(tiny, num_test=4))
     assert not load_evaluation_data(copy).is_whole_benchmark
     monkeypatch.setitem(BENCHMARKS, "flowers", replace(tiny, num_classes=4))

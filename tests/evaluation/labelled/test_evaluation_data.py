@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tiny_data_sets import classified, encoded, save
 
 from synclr_hf.data.pictures import open_picture
 from synclr_hf.errors import UserInputError
+from synclr_hf.evaluation.labelled.benchmarks import BENCHMARKS
 from synclr_hf.evaluation.labelled.data import load_evaluation_data
 from synclr_hf.evaluation.labelled.label_columns import common_classes, label_column, labelled_images
 from synclr_hf.evaluation.labelled.row_reader import RowReader
@@ -55,6 +57,7 @@ def test_what_cannot_be_used_is_told_in_one_line(three_splits):
     for options, told in (
         ({"train_split": "x"}, "has no split 'x'; found: train, .*; type --train-split NAME"),
         ({"train_split": "test", "test_split": "test"}, "'test' cannot be learned from and tested on"),
+        ({"test_split": "train"}, "'train' of .* is what is learned from; found: train, .*type --train-split NAME"),
         (
             {"label_column": "x"},
             "no column 'x' with classes; found: image, label, colour, weight; type --label",
@@ -79,6 +82,16 @@ def test_a_copy_of_a_benchmark_needs_its_splits(tmp_path):
         load_evaluation_data(f"ade20k={copy}", test_split="other")
     with pytest.raises(UserInputError, match="map_11point does not fit .*one class a picture"):
         load_evaluation_data(f"voc2007={copy}", test_split="other")
+
+
+def test_a_copy_with_a_validation_split_of_its_own_is_tested_on_the_official_pictures(three_splits, monkeypatch):
+    data = load_evaluation_data(f"dtd={three_splits}")
+    assert (len(data.train), len(data.validation), len(data.test)) == (6, 2, 4)
+    official = replace(BENCHMARKS["food101"], num_test=4)
+    assert official.test == "validation"
+    monkeypatch.setitem(BENCHMARKS, "food101", official)
+    data = load_evaluation_data(f"food101={three_splits}")
+    assert (len(data.train), len(data.validation), len(data.test)) == (6, 2, 4)
 
 
 def test_an_empty_split_and_one_without_labels(tmp_path):

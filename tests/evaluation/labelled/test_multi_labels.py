@@ -7,7 +7,13 @@ from tiny_data_sets import classified, encoded, save
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.labelled.data import load_evaluation_data
 from synclr_hf.evaluation.labelled.labelled_images import labelled_pictures
-from synclr_hf.evaluation.labelled.multi_labels import multi_label_column, multi_label_names, multi_labelled_images
+from synclr_hf.evaluation.labelled.multi_labels import (
+    holds_vectors,
+    multi_label_column,
+    multi_label_names,
+    multi_labelled_images,
+)
+from synclr_hf.evaluation.labelled.row_reader import RowReader
 from synclr_hf.evaluation.labelled.splits import stratification_classes, stratified_group_split
 
 EXPECTED = [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
@@ -16,7 +22,8 @@ NUMBERS = [[0, 2, 2], [1], []]
 
 def read(rows, wanted=None, **known):
     column = multi_label_column(rows, "x", wanted)
-    return multi_labelled_images(rows, column, multi_label_names([rows], column, "x", **known), "x")
+    names = multi_label_names([rows], column, "x", **known)
+    return multi_labelled_images(rows, column, names, "x", are_vectors=holds_vectors([rows], column, len(names)))
 
 
 def objects(category, difficult):
@@ -96,3 +103,12 @@ def test_splits_and_limits_keep_rare_classes_on_both_sides():
     assert data.labels.dtype == np.float32
     assert data.at_most(9, seed=0).labels.sum(axis=0).tolist() == [9, 3, 3, 0]
     assert data.rows([41, 0]).labels.tolist() == [[1, 0, 1, 0], [1, 1, 0, 0]]
+
+
+def test_splits_are_read_alike_where_one_alone_would_leave_open_what_it_holds():
+    numbers = List(Value("int64"))
+    train, test = classified([[0, 1], [1, 1], [0, 0]], numbers), classified([[0, 1], [1, 0]], numbers)
+    loaded = RowReader("x", kind="multi_label", label="label").load({"train": train, "test": test})
+    assert [side.labels.tolist() for side in loaded] == [[[0, 1], [1, 1], [0, 0]], [[0, 1], [1, 0]]]
+    told = classified([None, [0.0, 1.0]], List(Value("float32")))
+    assert multi_label_names([told], "label", "x") == ("0", "1")

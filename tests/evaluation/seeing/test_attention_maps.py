@@ -13,6 +13,8 @@ from transformers import (
     Dinov2WithRegistersModel,
     SiglipVisionConfig,
     SiglipVisionModel,
+    ViTMAEConfig,
+    ViTMAEModel,
 )
 
 from synclr_hf.errors import UserInputError
@@ -117,3 +119,13 @@ def test_models_without_a_class_token_are_refused_in_one_line():
             attention_maps(encoder, pixels(32, 32))
         assert "\n" not in str(refused.value)
     assert has_class_token(tiny_encoder(model=tiny_model()))
+
+
+def test_mae_attends_to_patches_in_their_order():
+    torch.manual_seed(0)
+    encoder = tiny_encoder(
+        model=ViTMAEModel(ViTMAEConfig(**SIZES, intermediate_size=16, initializer_range=0.5)).eval()
+    )
+    first = attention_maps(encoder, pixels(32, 32))
+    assert first.shape == (2, 2, 4, 4)
+    assert torch.equal(first, attention_maps(encoder, pixels(32, 32)))
