@@ -111,14 +111,14 @@ def run_evaluations(plan: EvaluationPlan) -> Iterator[Answer]:
                     loaded[job.dataset] = plan.load_data(job.dataset)
                 except UserInputError as error:
                     loaded[job.dataset] = error
-            place = plan.output_dir / _slug(model) / _slug(job.dataset)
+            names = Path(_slug(model), _slug(job.dataset))
+            place = plan.output_dir / names
             data = loaded[job.dataset]
             if isinstance(data, UserInputError):
                 yield Answer(f"{model} on {job.dataset}", place, failure=str(data))
                 continue
-            context = EvaluationContext(
-                encoder, data, plan.seed, plan.output_dir / "features", plan.output_dir / "work" / _slug(str(place))
-            )
+            folders = plan.output_dir / "features", plan.output_dir / "work" / names
+            context = EvaluationContext(encoder, data, plan.seed, *folders)
             for name in job.protocols:
                 what, file = f"{name} of {model} on {job.dataset}", place / f"{name}.json"
                 config = plan.settings.get(name) or protocol(name).config_class()()

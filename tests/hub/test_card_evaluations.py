@@ -48,6 +48,21 @@ def test_metadata_and_table_grow_and_are_replaced():
     assert "/data" not in again and "org/flowers" in again and again.endswith("Many.\n")
 
 
+def test_toy_pictures_and_parts_never_take_the_name_of_the_whole():
+    whole = {"benchmark": "flowers", "is_whole_benchmark": True}
+    runs = [
+        result(0.9, is_toy=True, **whole),
+        result(0.4, **whole),
+        result(0.5, **{**whole, "is_whole_benchmark": False}),
+    ]
+    card = ModelCard(card_with_results(CARD, runs))  # the metadata is read again as the Hub reads it
+    assert {one.dataset_name: one.metric_value for one in card.data.eval_results} == {
+        "flowers (toy pictures)": 0.9,
+        "flowers": 0.4,
+        "flowers (part of the benchmark)": 0.5,
+    }
+
+
 def test_a_card_in_a_folder_is_updated_and_a_missing_one_is_told(tmp_path):
     (tmp_path / "README.md").write_text("# birds\n")
     assert update_card(str(tmp_path), [result(is_toy=True)]) == f"card: {tmp_path}/README.md"
