@@ -100,11 +100,17 @@ def run_evaluations(plan: EvaluationPlan) -> Iterator[Answer]:
     """Evaluate every model by every job; what is there already is read, what fails does not stop the rest.
 
     Raises:
-        UserInputError: a model cannot be loaded.
+        UserInputError: the only model cannot be loaded.
     """
     loaded: dict[str, EvaluationData | UserInputError] = {}
     for model in plan.models:
-        encoder = plan.load_encoder(model)
+        try:
+            encoder = plan.load_encoder(model)
+        except UserInputError as error:
+            if len(plan.models) == 1:
+                raise
+            yield Answer(model, plan.output_dir / _slug(model), failure=str(error))
+            continue
         for job in plan.jobs:
             if job.dataset not in loaded:
                 try:

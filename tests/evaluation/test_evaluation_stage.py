@@ -73,6 +73,25 @@ def test_what_fails_does_not_stop_the_rest(plan):
     assert answers[-1].result.value == 1.0
 
 
+def test_one_of_several_models_that_cannot_be_loaded_does_not_stop_the_rest(plan, encoders):
+    def load_encoder(name):
+        if name == "absent":
+            raise UserInputError("no model at 'absent'")
+        return encoders["pixels"]
+
+    with_absent = replace(plan, models=["absent", "pixels"], load_encoder=load_encoder)
+    assert [answer.failure for answer in run_evaluations(with_absent)] == ["no model at 'absent'", ""]
+    with pytest.raises(UserInputError, match="no model at 'absent'"):
+        list(run_evaluations(replace(with_absent, models=["absent"])))
+
+
+def test_no_protocol_at_all_is_refused():
+    from synclr_hf.cli.evaluate import main
+
+    with pytest.raises(UserInputError, match="--protocols ',' names none; type --protocols knn,linear"):
+        main(["--model", "pixels", "--dataset", "any", "--protocols", ","])
+
+
 def test_long_names_of_folders_are_no_trouble(plan, encoders, tmp_path):
     output = tmp_path / ("o" * 120)
     model, data = "m" * 120, "d" * 120
