@@ -132,6 +132,18 @@ def run_evaluations(plan: EvaluationPlan) -> Iterator[Answer]:
                     yield Answer(what, file, _answer(_Question(name, config, context), file, plan))
                 except UserInputError as error:
                     yield Answer(what, file, failure=str(error))
+            _remove_empty(folders[1], below=plan.output_dir)
+
+
+def _remove_empty(folder: Path, below: Path) -> None:
+    """Remove a folder and those around it that hold nothing; checkpoints of what was stopped stay."""
+    while folder != below:
+        if folder.is_dir():
+            try:
+                folder.rmdir()
+            except OSError:  # not empty
+                return
+        folder = folder.parent
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import HTTPError
 
 from synclr_hf.data.cards import table
 from synclr_hf.data.shards import write_text
@@ -47,8 +47,8 @@ def update_card(where: str, results: Sequence[EvaluationResult]) -> str | None:
     try:
         text = str(ModelCard.load(where))
         url = ModelCard(card_with_results(text, results)).push_to_hub(where, commit_message="Evaluation results")
-    except (EntryNotFoundError, RepositoryNotFoundError, HfHubHTTPError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, HTTPError) as error:  # refused, not there, not valid, no connection
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserInputError(
             f"the card of '{where}' cannot be written ({reason}); log in with hf auth login as somebody who may write "
             "there, or leave --update-card out"

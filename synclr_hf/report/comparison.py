@@ -217,7 +217,7 @@ def _encoder_names(results: Sequence[EvaluationResult]) -> dict[str, str]:
             others = [m for m in members.values() if m.model["settings"] == member.model["settings"]]
             if len(others) > 1 and not name.startswith(UNTRAINED):  # which has other weights with every seed
                 differ.append(f"weights {(member.model['weights'] or mark)[:6]}")
-            names[mark] = f"{name} ({', '.join(differ)})" if differ else name
+            names.setdefault(mark, f"{name} ({', '.join(differ)})" if differ else name)  # one encoder, one column
     return names
 
 

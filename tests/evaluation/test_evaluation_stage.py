@@ -100,6 +100,7 @@ def test_long_names_of_folders_are_no_trouble(plan, encoders, tmp_path):
     long = replace(plan, models=[model], jobs=jobs, output_dir=output, settings=settings)
     (answer,) = run_evaluations(replace(long, load_encoder=lambda name: replace(encoders["pixels"], name=name)))
     assert not answer.failure and answer.result.value == 1.0
+    assert not (output / "work").exists()
 
 
 def test_names_that_share_a_folder_and_unknown_protocols_are_refused(plan):

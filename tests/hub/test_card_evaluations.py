@@ -2,6 +2,7 @@
 
 import pytest
 from huggingface_hub import ModelCard
+from huggingface_hub.errors import HTTPError
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.results import EvaluationResult
@@ -61,6 +62,17 @@ def test_toy_pictures_and_parts_never_take_the_name_of_the_whole():
         "flowers": 0.4,
         "flowers (part of the benchmark)": 0.5,
     }
+
+
+@pytest.mark.parametrize("error", [HTTPError(""), ValueError("bad metadata\nmore"), OSError("no disk")])
+def test_a_hub_that_does_not_answer_or_refuses_is_told_in_one_line(error, monkeypatch):
+    def load(where):
+        raise error
+
+    monkeypatch.setattr(ModelCard, "load", load)
+    reason = (str(error) or "HTTPError").splitlines()[0]
+    with pytest.raises(UserInputError, match=rf"^the card of 'org/birds' cannot be written \({reason}\); log in"):
+        update_card("org/birds", [result()])
 
 
 def test_a_card_in_a_folder_is_updated_and_a_missing_one_is_told(tmp_path):

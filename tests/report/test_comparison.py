@@ -104,6 +104,12 @@ def test_untrained_encoders_of_several_seeds_are_one_column():
     assert table.rows["birds, knn (accuracy)"]["untrained:a"].num_seeds == 2
 
 
+def test_one_encoder_by_two_names_is_one_column_by_the_first():
+    moved = result(0.6, "elsewhere", dataset="flowers")
+    moved = replace(moved, model={**moved.model, "fingerprint": "a"})
+    assert compare([result(0.5), moved])[0].columns == ["a"]
+
+
 def test_averages_need_all_the_sets():
     nine = [result(0.1 * n, dataset=name, protocol="logistic", whole=True) for n, name in enumerate(FINE_GRAINED)]
     nine = [in_own_metric(one) for one in nine]
