@@ -169,7 +169,10 @@ def _jobs(options: argparse.Namespace) -> list[tuple[str, tuple[str, ...]]]:
     if not options.suite:
         if not options.dataset:
             raise UserInputError("no data set to evaluate on; type --dataset FOLDER_OR_ID, or --suite paper")
-        protocols = tuple(filter(None, (options.protocols or DEFAULT_PROTOCOLS).replace(" ", "").split(",")))
+        typed = DEFAULT_PROTOCOLS if options.protocols is None else options.protocols
+        protocols = tuple(dict.fromkeys(filter(None, typed.replace(" ", "").split(","))))
+        if not protocols:
+            raise UserInputError(f"--protocols '{typed}' names none; type --protocols {DEFAULT_PROTOCOLS}")
         return [(name, protocols) for name in options.dataset]
     if options.protocols:
         raise UserInputError("--suite names its protocols itself; leave --protocols out")

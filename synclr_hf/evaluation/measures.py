@@ -232,7 +232,8 @@ def retrieval_precisions(similarities: Tensor, relevant: Tensor) -> tuple[Tensor
     """
     own = similarities[relevant].sort().values
     # numpy sorts plain values on a CPU many times faster than torch, which sorts their places with them
-    ranked = similarities.sort().values if similarities.is_cuda else torch.from_numpy(np.sort(similarities.numpy()))
+    on_cpu = similarities.device.type == "cpu"
+    ranked = torch.from_numpy(np.sort(similarities.numpy())) if on_cpu else similarities.sort().values
     at_least = len(ranked) - torch.searchsorted(ranked, own)  # rows of the gallery at least as similar, (R,)
     right = len(own) - torch.searchsorted(own, own)
     precision = right.double() / at_least

@@ -100,25 +100,31 @@ def run_evaluations(plan: EvaluationPlan) -> Iterator[Answer]:
     """Evaluate every model by every job; what is there already is read, what fails does not stop the rest.
 
     Raises:
-        UserInputError: a model cannot be loaded.
+        UserInputError: the only model cannot be loaded.
     """
     loaded: dict[str, EvaluationData | UserInputError] = {}
     for model in plan.models:
-        encoder = plan.load_encoder(model)
+        try:
+            encoder = plan.load_encoder(model)
+        except UserInputError as error:
+            if len(plan.models) == 1:
+                raise
+            yield Answer(model, plan.output_dir / _slug(model), failure=str(error))
+            continue
         for job in plan.jobs:
             if job.dataset not in loaded:
                 try:
                     loaded[job.dataset] = plan.load_data(job.dataset)
                 except UserInputError as error:
                     loaded[job.dataset] = error
-            place = plan.output_dir / _slug(model) / _slug(job.dataset)
+            names = Path(_slug(model), _slug(job.dataset))
+            place = plan.output_dir / names
             data = loaded[job.dataset]
             if isinstance(data, UserInputError):
                 yield Answer(f"{model} on {job.dataset}", place, failure=str(data))
                 continue
-            context = EvaluationContext(
-                encoder, data, plan.seed, plan.output_dir / "features", plan.output_dir / "work" / _slug(str(place))
-            )
+            folders = plan.output_dir / "features", plan.output_dir / "work" / names
+            context = EvaluationContext(encoder, data, plan.seed, *folders)
             for name in job.protocols:
                 what, file = f"{name} of {model} on {job.dataset}", place / f"{name}.json"
                 config = plan.settings.get(name) or protocol(name).config_class()()
@@ -126,6 +132,18 @@ def run_evaluations(plan: EvaluationPlan) -> Iterator[Answer]:
                     yield Answer(what, file, _answer(_Question(name, config, context), file, plan))
                 except UserInputError as error:
                     yield Answer(what, file, failure=str(error))
+            _remove_empty(folders[1], below=plan.output_dir)
+
+
+def _remove_empty(folder: Path, below: Path) -> None:
+    """Remove a folder and those around it that hold nothing; checkpoints of what was stopped stay."""
+    while folder != below:
+        if folder.is_dir():
+            try:
+                folder.rmdir()
+            except OSError:  # not empty
+                return
+        folder = folder.parent
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import HTTPError
 
 from synclr_hf.data.cards import table
 from synclr_hf.data.shards import write_text
@@ -18,6 +18,8 @@ from synclr_hf.evaluation.results import EvaluationResult
 EVALUATIONS_DIR = "evaluation"
 """Folder of a run whose results `synclr publish` puts into the card."""
 _BEGIN, _END = "<!-- synclr evaluate: begin -->", "<!-- synclr evaluate: end -->"
+_KINDS = {"toy": "toy pictures", "part": "part of the benchmark"}
+"""What does not stand for the data set of that name."""
 _TASKS = {"labels": "image-classification", "masks": "image-segmentation"}
 
 
@@ -45,8 +47,8 @@ def update_card(where: str, results: Sequence[EvaluationResult]) -> str | None:
     try:
         text = str(ModelCard.load(where))
         url = ModelCard(card_with_results(text, results)).push_to_hub(where, commit_message="Evaluation results")
-    except (EntryNotFoundError, RepositoryNotFoundError, HfHubHTTPError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, HTTPError) as error:  # refused, not there, not valid, no connection
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserInputError(
             f"the card of '{where}' cannot be written ({reason}); log in with hf auth login as somebody who may write "
             "there, or leave --update-card out"
@@ -78,12 +80,16 @@ SOURCE = "synclr evaluate"
 
 def eval_result(result: EvaluationResult) -> EvalResult:
     """Return a result as the Hub's metadata has it; interval and seed are among the arguments of the metric."""
-    name = result.dataset["benchmark"] or _public(result.dataset["name"])
+    benchmark = result.dataset["benchmark"]
+    name = benchmark or _public(result.dataset["name"])
+    is_part = benchmark and not result.dataset["is_whole_benchmark"]
+    kind = "toy" if result.dataset["is_toy"] else "part" if is_part else None
     low, high = result.intervals[result.primary]
     return EvalResult(
         task_type=_TASKS["masks" if result.dataset["metric"] == "mean_iou" else "labels"],
         dataset_type=name,
-        dataset_name=f"{name} (toy pictures)" if result.dataset["is_toy"] else name,
+        dataset_name=f"{name} ({_KINDS[kind]})" if kind else name,
+        dataset_config=kind,  # the Hub tells data sets apart by type and configuration, not by name
         dataset_split="test",
         metric_type=result.primary,
         metric_name=result.protocol,

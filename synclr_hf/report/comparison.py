@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from synclr_hf.data.cards import code, table
 from synclr_hf.data.plots import interval_plot
@@ -13,6 +14,9 @@ from synclr_hf.evaluation.anchors import ANCHORS, FINE_GRAINED_AVERAGE, UNSEEN_A
 from synclr_hf.evaluation.intervals import seed_interval
 from synclr_hf.evaluation.labelled.benchmarks import BENCHMARKS, FINE_GRAINED, UNSEEN
 from synclr_hf.evaluation.results import EvaluationResult
+
+UNTRAINED = "untrained:"
+"""Before the name of a model whose weights are random; see `encoders`, which loads torch."""
 
 TOY_WORDS = "Toy pictures: these numbers say that the street works, and are not to be compared with any others."
 METRIC_WORDS = {
@@ -28,6 +32,8 @@ AVERAGES = {
     UNSEEN_AVERAGE: ("average of the six unseen sets", UNSEEN),
 }
 """Name among the anchors -> name of the row, and the benchmarks that it is the mean of."""
+_FOUND_OUT = ("num_validation", "num_test")
+"""Entries of effective settings that follow from the pictures and change with the seed."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +92,10 @@ class Comparison:
 
     def picture(self) -> bytes:
         """Return the table as a plot, a PNG."""
+        short = {name.partition(" (")[0] for name in self.rows}
         rows = [
             (
-                name.partition(" (")[0],
+                name.partition(" (")[0] if len(short) == len(self.rows) else name,
                 [(one, 100 * cell.value, _percent(cell.interval), cell.from_paper) for one, cell in cells.items()],
             )
             for name, cells in self.rows.items()
@@ -100,8 +107,9 @@ def compare(results: Sequence[EvaluationResult]) -> list[Comparison]:
     """Put evaluations side by side.
 
     Results stand in one row if protocol, metric, and the test pictures are the same; several seeds become their mean
-    with a t interval. Where training pictures or settings of a row differ, a note says so. The paper's numbers join
-    a row of a whole benchmark under the paper's protocol, marked.
+    with a t interval. Where one encoder has results of several settings or amounts of training pictures, each of them
+    has a row; where those of different encoders differ, a note says so. The paper's numbers join a row of a whole
+    benchmark under the paper's protocol and metric, marked.
 
     Args:
         results: at least one.
@@ -117,6 +125,7 @@ def compare(results: Sequence[EvaluationResult]) -> list[Comparison]:
         for result in results:
             if bool(result.dataset["is_toy"]) == is_toy:
                 rows.setdefault(_row_key(result), []).append(result)
+        rows = {key: members for row in rows.items() for key, members in _by_settings(*row, names).items()}
         labels = _row_names(list(rows))
         for key, members in rows.items():
             found.rows[labels[key]] = _cells(members, names) | _anchors(found, members[0])
@@ -133,7 +142,50 @@ def compare(results: Sequence[EvaluationResult]) -> list[Comparison]:
 def _row_key(result: EvaluationResult) -> tuple[str, ...]:
     test = result.dataset["fingerprints"]["test"]
     name = result.dataset["benchmark"] or _short_name(result.dataset["name"])
-    return (name, result.protocol, METRIC_WORDS.get(result.primary, result.primary), test)
+    # a part of a benchmark may share its test pictures, but never a row with the paper's numbers
+    part = "part of the benchmark" if result.dataset["benchmark"] and not result.dataset["is_whole_benchmark"] else ""
+    return (name, result.protocol, METRIC_WORDS.get(result.primary, result.primary), part, test)
+
+
+def _by_settings(
+    key: tuple[str, ...], members: Sequence[EvaluationResult], names: Mapping[str, str]
+) -> dict[tuple[str, ...], list[EvaluationResult]]:
+    """Divide a row where one encoder has results that are no repetitions of each other; else it stays whole.
+
+    Repetitions differ in their seed, and by it in the pictures that were drawn to learn from, not in their number.
+    """
+    groups: dict[str, list[EvaluationResult]] = {}
+    runs: dict[tuple[str, int], set[str]] = {}
+    for member in members:
+        runs.setdefault((names[member.model["fingerprint"]], member.seed), set()).add(_train_marks(member))
+    has_other_train = any(len(found) > 1 for found in runs.values())  # as many pictures, but others
+    for member in members:
+        settings = {name: value for name, value in member.config.items() if name not in _FOUND_OUT}
+        made = {"settings": settings, "pictures": member.dataset["num_pictures"]}
+        made |= {"train": _train_marks(member)} if has_other_train else {}
+        groups.setdefault(json.dumps(made, sort_keys=True), []).append(member)
+    encoders = [{names[member.model["fingerprint"]] for member in group} for group in groups.values()]
+    if sum(map(len, encoders)) == len(set().union(*encoders)):
+        return {(*key, ""): list(members)}
+    made = [json.loads(group) for group in groups]
+    return {(*key, _told_apart(one, made)): group for one, group in zip(made, groups.values(), strict=True)}
+
+
+def _train_marks(result: EvaluationResult) -> str:
+    return json.dumps({side: mark for side, mark in result.dataset["fingerprints"].items() if side != "test"})
+
+
+def _told_apart(one: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """Say what was made otherwise than in others: settings, numbers of pictures, pictures to learn from."""
+    told = [
+        f"{name} {_short(value)}"
+        for part in ("settings", "pictures")
+        for name, value in one[part].items()
+        if any(other[part].get(name) != value for other in others)
+    ]
+    if any(other.get("train") != one.get("train") for other in others):
+        told.append(f"train pictures {json.loads(one['train'])['train'][:6]}")
+    return ", ".join(told)
 
 
 def _short_name(name: str) -> str:
@@ -142,12 +194,13 @@ def _short_name(name: str) -> str:
 
 
 def _row_names(keys: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
-    """Name the rows; where two differ in their test pictures alone, by these."""
+    """Name the rows; where two differ in their test pictures, by these."""
     names = {}
-    for name, protocol, metric, test in keys:
-        same = [key for key in keys if key[:3] == (name, protocol, metric)]
-        mark = "" if len(same) == 1 else f", test pictures {test[:6]}"
-        names[name, protocol, metric, test] = f"{name}, {protocol} ({metric}{mark})"
+    for key in keys:
+        name, protocol, metric, part, test, settings = key
+        tests = {other[4] for other in keys if other[:4] == key[:4]}
+        marks = (metric, part, f"test pictures {test[:6]}" if len(tests) > 1 else "", settings)
+        names[key] = f"{name}, {protocol} ({', '.join(filter(None, marks))})"
     return names
 
 
@@ -162,8 +215,9 @@ def _encoder_names(results: Sequence[EvaluationResult]) -> dict[str, str]:
         for mark, member in members.items():
             differ = [f"{k}={v}" for k, v in member.model["settings"].items() if any(v != s.get(k) for s in settings)]
             others = [m for m in members.values() if m.model["settings"] == member.model["settings"]]
-            differ += [f"weights {str(member.model['weights'])[:6]}"] if len(others) > 1 else []
-            names[mark] = name if len(members) == 1 else f"{name} ({', '.join(differ)})"
+            if len(others) > 1 and not name.startswith(UNTRAINED):  # which has other weights with every seed
+                differ.append(f"weights {(member.model['weights'] or mark)[:6]}")
+            names.setdefault(mark, f"{name} ({', '.join(differ)})" if differ else name)  # one encoder, one column
     return names
 
 
@@ -182,9 +236,15 @@ def _cell(runs: Sequence[EvaluationResult]) -> Cell:
     return Cell(sum(values) / len(values), seed_interval(values), num_seeds=len(values))
 
 
+def _is_papers(result: EvaluationResult) -> bool:
+    """Tell whether a result is of a whole benchmark in its own metric."""
+    known = BENCHMARKS.get(result.dataset["benchmark"] or "")
+    return known is not None and result.dataset["is_whole_benchmark"] and result.primary == known.metric
+
+
 def _anchors(table: Comparison, result: EvaluationResult) -> dict[str, Cell]:
     """Return the paper's numbers for a row, if the row is what the paper measured."""
-    if table.is_toy or not result.dataset["is_whole_benchmark"]:
+    if table.is_toy or not _is_papers(result):
         return {}
     name = result.dataset["benchmark"]
     found = _paper(table, name, result.protocol)
@@ -210,7 +270,7 @@ def _add_averages(
     whole: dict[tuple[str, str], dict[str, Cell]] = {}
     for members in rows.values():
         one = members[0]
-        if one.dataset["is_whole_benchmark"]:
+        if _is_papers(one):
             whole.setdefault((one.dataset["benchmark"], one.protocol), {}).update(_cells(members, names))
     for name, (told, benchmarks) in AVERAGES.items():
         for protocol in dict.fromkeys(protocol for _, protocol in whole):

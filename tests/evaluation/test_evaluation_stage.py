@@ -8,7 +8,7 @@ from tiny_evaluation import coloured, masked, tiny_encoder
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationData
-from synclr_hf.evaluation.protocols import PROTOCOLS, protocol
+from synclr_hf.evaluation.protocols import PROTOCOLS, linear_probe, protocol
 from synclr_hf.evaluation.protocols.knn import Config
 from synclr_hf.evaluation.results import find_results, read_result
 from synclr_hf.evaluation.stage import EvaluationPlan, Job, run_evaluations
@@ -71,6 +71,36 @@ def test_what_fails_does_not_stop_the_rest(plan):
         "",
     ]
     assert answers[-1].result.value == 1.0
+
+
+def test_one_of_several_models_that_cannot_be_loaded_does_not_stop_the_rest(plan, encoders):
+    def load_encoder(name):
+        if name == "absent":
+            raise UserInputError("no model at 'absent'")
+        return encoders["pixels"]
+
+    with_absent = replace(plan, models=["absent", "pixels"], load_encoder=load_encoder)
+    assert [answer.failure for answer in run_evaluations(with_absent)] == ["no model at 'absent'", ""]
+    with pytest.raises(UserInputError, match="no model at 'absent'"):
+        list(run_evaluations(replace(with_absent, models=["absent"])))
+
+
+def test_no_protocol_at_all_is_refused():
+    from synclr_hf.cli.evaluate import main
+
+    with pytest.raises(UserInputError, match="--protocols ',' names none; type --protocols knn,linear"):
+        main(["--model", "pixels", "--dataset", "any", "--protocols", ","])
+
+
+def test_long_names_of_folders_are_no_trouble(plan, encoders, tmp_path):
+    output = tmp_path / ("o" * 120)
+    model, data = "m" * 120, "d" * 120
+    jobs = [Job(data, ("linear",))]
+    settings = {"linear": linear_probe.Config(base_learning_rates=(0.1,), epochs=6, augmented=True)}
+    long = replace(plan, models=[model], jobs=jobs, output_dir=output, settings=settings)
+    (answer,) = run_evaluations(replace(long, load_encoder=lambda name: replace(encoders["pixels"], name=name)))
+    assert not answer.failure and answer.result.value == 1.0
+    assert not (output / "work").exists()
 
 
 def test_names_that_share_a_folder_and_unknown_protocols_are_refused(plan):

@@ -7,7 +7,7 @@ import torch
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation import scoring
-from synclr_hf.evaluation.intervals import bootstrap_interval, bootstrap_statistic
+from synclr_hf.evaluation.intervals import T_975, bootstrap_interval, bootstrap_statistic, seed_interval
 from synclr_hf.evaluation.measures import eleven_point_average_precision, mean_iou
 from synclr_hf.evaluation.scoring import score_masks, score_predictions
 
@@ -27,6 +27,13 @@ def plain_bootstrap(rows_of_group, statistic, seed_draws):
     for drawn in seed_draws:
         samples.append(statistic(np.concatenate([rows_of_group[group] for group in drawn])))
     return np.quantile(samples, [0.025, 0.975])
+
+
+@pytest.mark.parametrize(("degrees", "quantile"), [(9, T_975[-1]), (10, 2.228), (14, 2.145), (99, 1.984)])
+def test_interval_of_any_number_of_seeds(degrees, quantile):
+    values = np.arange(degrees + 1.0)
+    low, high = seed_interval(list(values))
+    assert (high - low) / 2 == pytest.approx(quantile * values.std(ddof=1) / len(values) ** 0.5, rel=5e-4)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "mean_per_class_accuracy", "map_11point"])

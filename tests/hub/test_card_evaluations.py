@@ -2,6 +2,7 @@
 
 import pytest
 from huggingface_hub import ModelCard
+from huggingface_hub.errors import HTTPError
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.results import EvaluationResult
@@ -46,6 +47,32 @@ def test_metadata_and_table_grow_and_are_replaced():
         assert section.count("| knn |") + section.count("| linear |") == len(values)
     assert "| birds | knn | accuracy | 70.0 % [60.0, 70.0] | 2,000 |" in again and "50.0 %" not in again
     assert "/data" not in again and "org/flowers" in again and again.endswith("Many.\n")
+
+
+def test_toy_pictures_and_parts_never_take_the_name_of_the_whole():
+    whole = {"benchmark": "flowers", "is_whole_benchmark": True}
+    runs = [
+        result(0.9, is_toy=True, **whole),
+        result(0.4, **whole),
+        result(0.5, **{**whole, "is_whole_benchmark": False}),
+    ]
+    card = ModelCard(card_with_results(CARD, runs))  # the metadata is read again as the Hub reads it
+    assert {one.dataset_name: one.metric_value for one in card.data.eval_results} == {
+        "flowers (toy pictures)": 0.9,
+        "flowers": 0.4,
+        "flowers (part of the benchmark)": 0.5,
+    }
+
+
+@pytest.mark.parametrize("error", [HTTPError(""), ValueError("bad metadata\nmore"), OSError("no disk")])
+def test_a_hub_that_does_not_answer_or_refuses_is_told_in_one_line(error, monkeypatch):
+    def load(where):
+        raise error
+
+    monkeypatch.setattr(ModelCard, "load", load)
+    reason = (str(error) or "HTTPError").splitlines()[0]
+    with pytest.raises(UserInputError, match=rf"^the card of 'org/birds' cannot be written \({reason}\); log in"):
+        update_card("org/birds", [result()])
 
 
 def test_a_card_in_a_folder_is_updated_and_a_missing_one_is_told(tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from synclr_hf.cli.compare import main
 from synclr_hf.evaluation.anchors import ANCHORS
-from synclr_hf.evaluation.labelled.benchmarks import FINE_GRAINED
+from synclr_hf.evaluation.labelled.benchmarks import BENCHMARKS, FINE_GRAINED
 from synclr_hf.evaluation.results import EvaluationResult
 from synclr_hf.report.comparison import compare
 
@@ -35,6 +35,12 @@ def result(value, model="a", dataset="birds", protocol="knn", seed=0, config=Non
     )
 
 
+def in_own_metric(one):
+    """The same in the metric of its benchmark."""
+    name = BENCHMARKS[one.dataset["name"]].metric
+    return replace(one, primary=name, metrics={name: one.value}, intervals={name: one.intervals["accuracy"]})
+
+
 def test_toy_numbers_have_a_table_of_their_own_without_anchors():
     toy, real = compare([result(0.5, toy=True, whole=True, dataset="aircraft", protocol="logistic"), result(0.6)])
     assert (toy.is_toy, real.is_toy) == (True, False)
@@ -45,7 +51,8 @@ def test_toy_numbers_have_a_table_of_their_own_without_anchors():
 
 def test_the_papers_numbers_stand_beside_whole_benchmarks_under_its_protocol_only():
     whole = {"dataset": "aircraft", "whole": True}
-    (table,) = compare([result(0.5, protocol="logistic", **whole), result(0.4, protocol="knn", **whole)])
+    runs = [result(0.5, protocol="logistic", **whole), result(0.4, protocol="knn", **whole)]
+    (table,) = compare([in_own_metric(run) for run in runs])
     logistic, knn = table.rows.values()
     assert set(knn) == {"a"}
     assert logistic["SynCLR ViT-B/16 (paper)"].value == 0.817 and logistic["SynCLR ViT-B/16 (paper)"].from_paper
@@ -54,8 +61,58 @@ def test_the_papers_numbers_stand_beside_whole_benchmarks_under_its_protocol_onl
     assert part.columns == ["a"]
 
 
+def test_anchors_stand_beside_the_benchmarks_own_metric_and_whole_members_only():
+    whole = {"dataset": "aircraft", "whole": True, "protocol": "logistic"}
+    assert compare([result(0.5, **whole)])[0].columns == ["a"]  # the paper's is the mean per class
+    part = result(0.9, "b", **whole, is_whole_benchmark=False)
+    for pair in ([result(0.5, **whole), part], [part, result(0.5, **whole)]):
+        (table,) = compare([in_own_metric(one) for one in pair])
+        by_encoder = {"b" if "b" in cells else "a": (name, cells) for name, cells in table.rows.items()}
+        assert by_encoder["b"] == (
+            "aircraft, logistic (mean per-class accuracy, part of the benchmark)",
+            {"b": by_encoder["b"][1]["b"]},
+        )
+        assert "SynCLR ViT-B/16 (paper)" in by_encoder["a"][1]
+
+
+def test_results_of_one_encoder_with_several_settings_have_a_row_each():
+    one, two = result(0.5), result(0.6, config={"temperature": 0.1})
+    other = result(0.7, "b", config={"temperature": 0.1})
+    (table,) = compare([one, two, other])
+    cold, warm = (
+        table.rows["birds, knn (accuracy, temperature 0.07)"],
+        table.rows["birds, knn (accuracy, temperature 0.1)"],
+    )
+    assert {name: cell.value for name, cell in cold.items()} == {"a": 0.5}
+    assert {name: cell.value for name, cell in warm.items()} == {"a": 0.6, "b": 0.7}
+    fewer = result(0.4, seed=1, num_pictures={"train": 5, "test": 9}, fingerprints={"train": "u", "test": "of birds"})
+    (table,) = compare([one, fewer])  # no mean over seeds of what is no repetition
+    assert [cells["a"].value for cells in table.rows.values()] == [0.5, 0.4]
+    assert list(table.rows)[1] == "birds, knn (accuracy, train 5)"
+    assert Image.open(io.BytesIO(table.picture())).width == 1200
+    others = result(0.4, fingerprints={"train": "u", "test": "of birds"})
+    assert list(compare([one, others])[0].rows)[1] == "birds, knn (accuracy, train pictures u)"
+    drawn = replace(others, seed=1, config={"temperature": 0.07, "num_validation": 3})
+    (cell,) = compare([one, drawn])[0].rows["birds, knn (accuracy)"].values()
+    assert cell.num_seeds == 2 and cell.value == pytest.approx(0.45)
+
+
+def test_untrained_encoders_of_several_seeds_are_one_column():
+    runs = [result(0.5, "untrained:a", seed=0), result(0.6, "untrained:a", seed=1)]
+    runs = [replace(run, model={**run.model, "weights": None, "fingerprint": str(run.seed)}) for run in runs]
+    (table,) = compare(runs)
+    assert table.rows["birds, knn (accuracy)"]["untrained:a"].num_seeds == 2
+
+
+def test_one_encoder_by_two_names_is_one_column_by_the_first():
+    moved = result(0.6, "elsewhere", dataset="flowers")
+    moved = replace(moved, model={**moved.model, "fingerprint": "a"})
+    assert compare([result(0.5), moved])[0].columns == ["a"]
+
+
 def test_averages_need_all_the_sets():
     nine = [result(0.1 * n, dataset=name, protocol="logistic", whole=True) for n, name in enumerate(FINE_GRAINED)]
+    nine = [in_own_metric(one) for one in nine]
     (table,) = compare(nine)
     row = table.rows["average of the nine fine-grained sets, logistic"]
     assert row["a"].value == pytest.approx(0.4)

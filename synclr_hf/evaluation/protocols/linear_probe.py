@@ -190,7 +190,10 @@ def linear_probe(
 
 
 def evaluate(context: EvaluationContext, config: Config) -> Outcome:
-    """Classify the test pictures by a linear layer on frozen features."""
+    """Classify the test pictures by a linear layer on frozen features.
+
+    `details["unseen_labels"]` counts the test pictures whose class has no picture to learn from.
+    """
     test, metric = context.table("test"), context.data.metric
     device = "cpu" if context.encoder.model is None else context.encoder.model.device
     if config.augmented:
@@ -201,6 +204,10 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
     scored = score_predictions(
         found.scores, test.labels, metric=metric, seed=seed_for(context.seed, "linear"), groups=test.groups.numpy()
     )
+    if test.labels.dim() == 1:
+        sides = [side for side in (context.data.train, context.data.validation) if side is not None]
+        learned = np.concatenate([side.labels for side in sides])
+        facts["unseen_labels"] = int((~np.isin(test.labels.numpy(), learned)).sum())
     return Outcome(
         primary=scored.primary,
         metrics=scored.metrics,

@@ -29,7 +29,7 @@ from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
 from synclr_hf.evaluation.labelled.pictures import prepared_batches
 from synclr_hf.evaluation.protocols.corruptions import CORRUPTIONS, SEVERITIES, corrupted
 from synclr_hf.evaluation.protocols.frozen_batches import frozen
-from synclr_hf.evaluation.protocols.knn import PRIMARY_K, TEMPERATURE, knn_predictions
+from synclr_hf.evaluation.protocols.knn import PRIMARY_K, TEMPERATURE, knn_votes
 
 _MOST_THREADS = 16
 
@@ -157,14 +157,14 @@ def _right_answers(
             for made in (pixels, *_corrupted_batches(pixels, conditions, seeds, threads)):
                 features.append(features_of(made))
                 bar.update(len(rows))
-            predicted = knn_predictions(
+            votes = knn_votes(
                 train.features,
                 train.labels,
-                torch.cat(features).to(train.features),
+                torch.cat(features),  # where the model is, and compared there
                 ks=(config.num_neighbours,),
                 temperature=config.temperature,
             )[config.num_neighbours]
-            by_condition = predicted.cpu().numpy().reshape(1 + len(conditions), len(rows))
+            by_condition = votes.argmax(dim=1).cpu().numpy().reshape(1 + len(conditions), len(rows))
             found.append((by_condition == test.labels[rows]).T)
             kept.append(rows)
     if len(found) == 1:

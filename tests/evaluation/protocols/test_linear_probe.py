@@ -126,6 +126,14 @@ def test_the_protocol_tells_colours_apart_and_says_what_it_chose(caplog):
     assert outcome.details["diverged_base_learning_rates"] == []
 
 
+def test_test_pictures_of_classes_without_a_train_picture_are_counted():
+    whole, test = coloured(60, 0), coloured(30, 1)
+    train = whole.rows(np.flatnonzero(whole.labels != 1))  # a class below the largest one
+    outcome = evaluate(tiny_context(tiny_encoder(model=None), train=train), CONFIG)
+    assert outcome.details["unseen_labels"] == (test.labels == 1).sum() == 10
+    assert outcome.metrics["accuracy"] == pytest.approx(2 / 3)
+
+
 def test_a_sweep_that_ends_too_early_says_so(caplog):
     too_small = replace(CONFIG, base_learning_rates=(1e-50, 0.1), epochs=2, batch_size=60)  # the first learns nothing
     with caplog.at_level(logging.WARNING):

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from synclr_hf.evaluation.protocols.parallel_heads import HeadTraining, head_losses, validation_scores
+from synclr_hf.evaluation.scoring import score_predictions
 
 
 def batches(count=6, multi_label=False):
@@ -80,6 +81,18 @@ def test_predictions_and_scores_agree_and_are_scored():
     assert validation_scores(training.heads, features, labels, "accuracy", [True, True]) == expected
     marked = validation_scores(training.heads, features, labels, "accuracy", [False, True])
     assert math.isnan(marked[0]) and marked[1] == expected[1]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mean_per_class_accuracy", "map_11point"])
+def test_a_head_is_chosen_by_the_number_that_is_reported(metric):
+    multi_label = metric == "map_11point"
+    training = trained((0.1, 1.0), multi_label)
+    features, labels = next(batches(1, multi_label))
+    scores = [training.heads.scores(features, head) for head in range(2)]
+    reported = [score_predictions(one, labels, metric=metric, seed=0).metrics[metric] for one in scores]
+    assert validation_scores(training.heads, features, labels, metric, [True, True]) == reported
+    if multi_label:  # no class has a positive row
+        assert validation_scores(training.heads, features, labels * 0, metric, [True, True]) == [0.0, 0.0]
 
 
 def test_a_training_goes_on_where_its_state_was_taken():
