@@ -103,7 +103,7 @@ def train(trainer: SegmentationTrainer) -> None:
 def training_arguments(
     folder: Path, *, steps: int, batch_size: int, at_once: int, warm_up: int, seed: int, device: torch.device
 ) -> TrainingArguments:
-    """Return the settings of a run: linear decay to zero, bf16 on CUDA, no clipping (as mmsegmentation's recipes).
+    """Return the settings of a run: linear decay to zero, bfloat16 on CUDA, no clipping (as mmsegmentation's recipes).
 
     Args:
         folder: of the checkpoints.
@@ -127,7 +127,8 @@ def training_arguments(
         save_steps=max(steps // SAVED, SAVED_AFTER),
         save_total_limit=1,
         logging_steps=max(min(steps // 100, 50), 1),
-        bf16=on_cuda,
+        logging_nan_inf_filter=False,  # else the bar is told the mean of the finite ones
+        bf16=on_cuda and torch.cuda.is_bf16_supported(),
         use_cpu=device.type == "cpu",
         dataloader_num_workers=8 if on_cuda else 0,
         dataloader_pin_memory=on_cuda,
