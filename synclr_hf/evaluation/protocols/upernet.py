@@ -48,7 +48,7 @@ class Config:
     Attributes:
         steps: of the optimizer; 160,000 for ViT-L.
         batch_size: crops a step; 16 for ViT-L.
-        crops_at_once: crops a forward pass, a divisor of `batch_size`; more needs more memory.
+        crops_at_once: crops a forward pass, 2 or more, a divisor of `batch_size`; more needs more memory.
         crop_size: side of the crops and windows in pixels, rounded up to whole patches (518 for patches of 14).
         short_side: of train (before the random scale) and test pictures, rounded up likewise; 0: as they are.
         learning_rate: of the heads.
@@ -113,6 +113,11 @@ def effective_settings(encoder: Encoder, config: Config) -> dict[str, int | floa
         raise UserInputError(
             f"upernet.crops_at_once {config.crops_at_once} does not divide upernet.batch_size {config.batch_size}; "
             f"allowed: its divisors; type upernet.crops_at_once={config.batch_size}"
+        )
+    if config.crops_at_once == 1:  # the coarsest pooling leaves one number a channel and crop
+        raise UserInputError(
+            "upernet.crops_at_once is 1, whose BatchNorm needs two crops; allowed: 2 or more, a divisor of "
+            "upernet.batch_size; type upernet.crops_at_once=2"
         )
     patch = patch_size(encoder)
     crop, short_side = (-(-side // patch) * patch for side in (config.crop_size, config.short_side))

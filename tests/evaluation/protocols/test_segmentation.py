@@ -203,6 +203,8 @@ def test_settings_of_upernet_that_do_not_fit_are_refused():
     encoder = context().encoder
     with pytest.raises(UserInputError, match="crops_at_once 3 does not divide upernet.batch_size 32"):
         upernet.effective_settings(encoder, upernet.Config(crops_at_once=3))
+    with pytest.raises(UserInputError, match="BatchNorm needs two crops; allowed: 2 or more, .*crops_at_once=2"):
+        upernet.effective_settings(encoder, upernet.Config(crops_at_once=1))
     with pytest.raises(UserInputError, match="upernet.steps is 0; allowed: 1 or more; type upernet.steps=60000"):
         upernet.effective_settings(encoder, upernet.Config(steps=0))
 
