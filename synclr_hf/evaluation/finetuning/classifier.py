@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.encoding.encoders import Encoder, device_features
 from synclr_hf.evaluation.encoding.vision_outputs import vision_part
-from synclr_hf.evaluation.finetuning.layer_decay import layer_numbers
+from synclr_hf.evaluation.finetuning.layer_decay import grow_linearly
 
 HEAD_STD = 2e-5
 """Standard deviation of the head's first weights; the value of the reference (`SynCLR/eval/main_finetune.py`)."""
@@ -126,21 +125,9 @@ def _trainable_copy(model: PreTrainedModel, drop_path_rate: float) -> tuple[PreT
         fresh = type(trunk)(config).float()
         fresh.load_state_dict(trunk.state_dict())
         fresh.to(trunk.device)
-        _grow_linearly(fresh, drop_path_rate)
+        grow_linearly(fresh, drop_path_rate)
         trunk = fresh
     else:
         drop_path_rate = 0.0
         trunk = copy.deepcopy(trunk).float()
     return trunk.requires_grad_(True).train(), drop_path_rate
-
-
-def _grow_linearly(trunk: nn.Module, rate: float) -> None:
-    """Let stochastic depth grow from block to block as in timm; some architectures have one rate for all blocks."""
-    paths = {name: module for name, module in trunk.named_modules() if hasattr(module, "drop_prob")}
-    try:
-        numbers = layer_numbers(f"{name}." for name in paths)
-    except UserInputError:  # none here, or stages of blocks, which have a rule of their own
-        return
-    last = max(numbers.values()) - 1
-    for name, module in paths.items():
-        module.drop_prob = rate * (numbers[f"{name}."] - 1) / max(last, 1)

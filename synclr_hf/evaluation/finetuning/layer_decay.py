@@ -1,4 +1,4 @@
-"""Layer-wise learning rates: the earlier a layer, the slower it learns."""
+"""What goes by depth: the earlier a layer, the slower it learns, and the rarer stochastic depth skips it."""
 
 from __future__ import annotations
 
@@ -69,12 +69,13 @@ def parameter_groups(
     """
     parameters = {name: parameter for name, parameter in encoder.named_parameters() if parameter.requires_grad}
     numbers: Mapping[str, int] = dict.fromkeys(parameters, 0)
+    last = 0
     if layer_decay != 1:
         try:
-            numbers = layer_numbers(name for name, _ in encoder.named_parameters())
+            numbers = layer_numbers(["", *(name for name, _ in encoder.named_parameters())])
+            last = numbers[""]  # what is in no block and in front of none, as the head
         except UserInputError as error:
             raise UserInputError(f"{section}.{error}; type {section}.layer_decay=1") from error
-    last = max(numbers.values(), default=0)
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     everything = [(numbers[name], name, parameter) for name, parameter in parameters.items()]
     everything += [(last, name, parameter) for name, parameter in head.named_parameters()]
@@ -90,3 +91,15 @@ def parameter_groups(
         )
         group["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]
+
+
+def grow_linearly(trunk: nn.Module, rate: float) -> None:
+    """Let stochastic depth grow from block to block as in timm; some architectures have one rate for all blocks."""
+    paths = {name: module for name, module in trunk.named_modules() if hasattr(module, "drop_prob")}
+    try:
+        numbers = layer_numbers(f"{name}." for name in paths)
+    except UserInputError:  # none here, or stages of blocks, which have a rule of their own
+        return
+    last = max(numbers.values()) - 1
+    for name, module in paths.items():
+        module.drop_prob = rate * (numbers[f"{name}."] - 1) / max(last, 1)

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors.torch import load_file
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
@@ -23,8 +17,10 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext, Outcome
+from synclr_hf.evaluation.finetuning.checkpoints import checkpoint_folder
 from synclr_hf.evaluation.finetuning.classifier import AveragedClassifier, Classifier
 from synclr_hf.evaluation.finetuning.data import TrainPictures
+from synclr_hf.evaluation.finetuning.randomness import own_randomness
 from synclr_hf.evaluation.finetuning.scores import Predictions
 from synclr_hf.evaluation.finetuning.settings import TrainingSettings, schedule
 from synclr_hf.evaluation.finetuning.trainer import ClassifierTrainer, training_arguments
@@ -75,7 +71,7 @@ def train_and_score(
     plan = schedule(settings, len(data.train))
     fill = [255 * value for value in encoder.image_mean]
     pictures = TrainPictures(data.train, settings, size=encoder.image_size, fill=fill, seed=_seed(context, section))
-    with _own_randomness(_seed(context, section, "weights")):
+    with own_randomness(_seed(context, section, "weights")):
         classifier = Classifier(encoder, num_classes, drop_path_rate=drop_path_rate)
         config = {
             **{name: value for name, value in asdict(settings).items() if name != "section"},
@@ -92,7 +88,7 @@ def train_and_score(
             del config["rand_augment_magnitude"], config["rand_augment_std"]
         learned = [one.numel() for one in classifier.parameters() if one.requires_grad]
         model = AveragedClassifier(classifier, settings.ema_decay)
-        with _folder(context, section, config) as (folder, kept):
+        with checkpoint_folder(context, section, config) as (folder, kept):
             arguments = training_arguments(
                 settings,
                 plan,
@@ -224,46 +220,3 @@ def _unseen(train: LabelledImages, test: LabelledImages, rows: np.ndarray) -> in
 
 def _seed(context: EvaluationContext, *names: str) -> int:
     return seed_for(context.seed, *names)
-
-
-@contextmanager
-def _folder(context: EvaluationContext, section: str, config: Mapping[str, Any]) -> Iterator[tuple[Path, bool]]:
-    """Give a folder for checkpoints, and whether it outlives a stopped run; it is removed when all went well.
-
-    Its name is made of everything that decides the training: another encoder or setting starts anew.
-    """
-    if context.work_dir is None:
-        with tempfile.TemporaryDirectory(prefix=f"synclr-{section}-") as folder:
-            yield Path(folder), False
-        return
-    train, validation = context.data.train, context.data.validation
-    facts = [
-        context.encoder.fingerprint,
-        train.fingerprint,
-        validation and validation.fingerprint,
-        context.seed,
-        config,
-    ]
-    mark = blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8).hexdigest()
-    folder = Path(context.work_dir) / f"{section}-{mark}"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield folder, True
-    except UserInputError:  # the same call would end in the same way
-        shutil.rmtree(folder)
-        raise
-    shutil.rmtree(folder)
-
-
-@contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    """Seed the global generators for a block and put them back: the Trainer and stochastic depth draw from them."""
-    states = random.getstate(), np.random.get_state()
-    devices = list(range(torch.cuda.device_count()))
-    try:
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed % 2**32)
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])

@@ -14,10 +14,10 @@ from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from synclr_hf.data.progress import Progress
 from synclr_hf.data.seeds import seed_for
 from synclr_hf.data.workers import usable_cores
 from synclr_hf.evaluation.encoding.encoders import Encoder
+from synclr_hf.evaluation.finetuning.bar import TrainingBar
 from synclr_hf.evaluation.finetuning.classifier import AveragedClassifier, classification_loss
 from synclr_hf.evaluation.finetuning.data import TrainPictures, WholeBatches, collate
 from synclr_hf.evaluation.finetuning.erasing import erased, erasing_boxes
@@ -137,7 +137,7 @@ class ClassifierTrainer(Trainer):
         self._mean, self._std = moments
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
-        self._bar = _BarCallback(description)
+        self._bar = TrainingBar(description, f"{settings.section}.epochs={max(settings.epochs // 10, 1)}")
         self.add_callback(self._bar)
         self.add_callback(_AverageCallback())
 
@@ -242,38 +242,3 @@ class _AverageCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: Any
     ) -> None:
         model.update_average()
-
-
-class _BarCallback(TrainerCallback):
-    """Shows the steps and the last loss."""
-
-    def __init__(self, description: str) -> None:
-        self.description = description
-        self.progress: Progress | None = None
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.progress = Progress(self.description, total=state.max_steps, unit="step", initial=state.global_step)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if self.progress:
-            self.progress.update(1)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if self.progress and "loss" in (logs or {}):
-            self.progress.note(f"loss {float(logs['loss']):.3f}")
-
-    def close(self) -> None:
-        if self.progress:
-            self.progress.close()
-            self.progress = None

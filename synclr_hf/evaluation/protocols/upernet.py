@@ -4,19 +4,16 @@ AdamW, linear warm-up and linear decay to zero, layer decay, random scale 0.5 to
 at most, flips, distortion of light and colour; a neck of transposed convolutions, an auxiliary head of weight 0.4.
 Test pictures are scaled to the same short side and predicted by windows with a stride of two thirds; the mean logits
 are brought to the mask's own size. Named deviations: BatchNorm sees `crops_at_once` crops (mmsegmentation: all of a
-step), the distortion is simpler (`distorted`), warm-up is cut to a tenth of shorter runs. The paper's table is not
-what the reference's files say (1e-4, layer decay 0.65); the defaults are the paper's for ViT-B.
+step), the distortion is simpler (`distorted`), warm-up is cut to a tenth of shorter runs, positions have no weight
+decay, pixels that count for nothing do not count in the mean of the loss either, and the encoder stays what it is:
+the reference's backbone (mmsegmentation's MAE) adds a relative position bias that starts at zero and a scale of each
+branch that starts at one, both learned. The paper's table is not what the reference's files say (1e-4, layer decay
+0.65); the defaults are the paper's for ViT-B.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +27,8 @@ from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext, Outcome
 from synclr_hf.evaluation.encoding.encoders import Encoder, normalised
+from synclr_hf.evaluation.finetuning.checkpoints import checkpoint_folder
+from synclr_hf.evaluation.finetuning.randomness import own_randomness
 from synclr_hf.evaluation.labelled.masked_images import MaskedImages
 from synclr_hf.evaluation.segmentation.crops import SegmentationCrops, scaled_size
 from synclr_hf.evaluation.segmentation.frozen_maps import patch_size
@@ -49,7 +48,7 @@ class Config:
     Attributes:
         steps: of the optimizer; 160,000 for ViT-L.
         batch_size: crops a step; 16 for ViT-L.
-        crops_at_once: crops a forward pass, a divisor of `batch_size`; more needs more memory.
+        crops_at_once: crops a forward pass, 2 or more, a divisor of `batch_size`; more needs more memory.
         crop_size: side of the crops and windows in pixels, rounded up to whole patches (518 for patches of 14).
         short_side: of train (before the random scale) and test pictures, rounded up likewise; 0: as they are.
         learning_rate: of the heads.
@@ -81,16 +80,16 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
     data, encoder, seed = context.data, context.encoder, seed_for(context.seed, "upernet")
     checked_sides(data.train, data.test)
     settings = effective_settings(encoder, config)
-    with _folder(context, settings) as folder:
-        model = trained_upernet(encoder, data.train, settings, seed=seed, folder=folder, told=f"upernet, {data.name}")
     scorer = MaskScorer(data.test.label_names)
-    with Progress(f"upernet, {data.name} (test)", total=len(data.test), unit="picture") as bar:
-        for row in range(len(data.test)):
-            pair = read_pair(data.test, row)
-            if pair is not None:
-                predicted = predicted_mask(model, encoder, pair[0], settings)
-                scorer.add(predicted, pair[1])
-            bar.update()
+    with checkpoint_folder(context, "upernet", settings) as (folder, _):
+        model = trained_upernet(encoder, data.train, settings, seed=seed, folder=folder, told=f"upernet, {data.name}")
+        with Progress(f"upernet, {data.name} (test)", total=len(data.test), unit="picture") as bar:
+            for row in range(len(data.test)):
+                pair = read_pair(data.test, row)
+                if pair is not None:
+                    predicted = predicted_mask(model, encoder, pair[0], settings)
+                    scorer.add(predicted, pair[1])
+                bar.update()
     return scorer.outcome(
         seed=seed, num_pictures=len(data.test), config=settings | {"blocks": model.config.backbone_config.out_indices}
     )
@@ -114,6 +113,11 @@ def effective_settings(encoder: Encoder, config: Config) -> dict[str, int | floa
         raise UserInputError(
             f"upernet.crops_at_once {config.crops_at_once} does not divide upernet.batch_size {config.batch_size}; "
             f"allowed: its divisors; type upernet.crops_at_once={config.batch_size}"
+        )
+    if config.crops_at_once == 1:  # the coarsest pooling leaves one number a channel and crop
+        raise UserInputError(
+            "upernet.crops_at_once is 1, whose BatchNorm needs two crops; allowed: 2 or more, a divisor of "
+            "upernet.batch_size; type upernet.crops_at_once=2"
         )
     patch = patch_size(encoder)
     crop, short_side = (-(-side // patch) * patch for side in (config.crop_size, config.short_side))
@@ -139,9 +143,7 @@ def trained_upernet(
         folder: of the checkpoints.
         told: what the progress bar says.
     """
-    devices = [encoder.model.device] if encoder.model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed_for(seed, "heads") % 2**32)
+    with own_randomness(seed_for(seed, "heads")):
         model = upernet(
             encoder,
             data.label_names,
@@ -193,9 +195,10 @@ def predicted_mask(
     resized = picture.resize((width, height), Image.Resampling.BILINEAR)
     pixels = normalised(np.array(resized)[None], encoder.image_mean, encoder.image_std)[0]
     device = model.device
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
 
     def predict(crops: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
             return model(pixel_values=crops.to(device)).logits
 
     strips = sliding_logits(
@@ -208,18 +211,3 @@ def predicted_mask(
     if (height, width) == own:
         return torch.cat([strip.argmax(dim=0).cpu() for strip in strips])
     return upsampled_classes(torch.cat(list(strips), dim=1), own)
-
-
-@contextmanager
-def _folder(context: EvaluationContext, settings: dict) -> Iterator[Path]:
-    """Give a folder that belongs to this encoder, data, seed and settings; removed when all went well."""
-    if context.work_dir is None:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
-        return
-    facts = [context.encoder.fingerprint, context.data.train.fingerprint, context.seed, settings]
-    mark = blake2b(json.dumps(facts).encode(), digest_size=8).hexdigest()
-    folder = context.work_dir / f"upernet-{mark}"
-    folder.mkdir(parents=True, exist_ok=True)
-    yield folder
-    shutil.rmtree(folder)

@@ -24,6 +24,10 @@ LONGEST = 4
 """The long side is at most so many short sides (2048 : 512 in mmsegmentation)."""
 
 
+HUE = 36
+"""Degrees. mmsegmentation's `hue_delta` of 18 counts OpenCV's 180 steps of a whole turn."""
+
+
 class SegmentationCrops(Dataset):
     """Crops for training in the order of training, pass after pass over the pictures.
 
@@ -148,7 +152,7 @@ def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 def distorted(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Change light and colour of a picture, each of four with a chance of one half.
 
-    Brightness +-32, contrast and saturation x0.5 to 1.5, hue turned by up to 18 degrees, in this order. Strengths are
+    Brightness +-32, contrast and saturation x0.5 to 1.5, hue turned by up to 36 degrees, in this order. Strengths are
     those of mmsegmentation's `PhotoMetricDistortion`; here contrast is about the mean, saturation and hue are in YIQ.
 
     Args:
@@ -167,7 +171,7 @@ def distorted(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         values = (values - mean) * np.float32(generator.uniform(0.5, 1.5)) + mean
     if saturation or hue:
         strength = generator.uniform(0.5, 1.5) if saturation else 1.0
-        angle = np.deg2rad(generator.uniform(-18, 18)) if hue else 0.0
+        angle = np.deg2rad(generator.uniform(-HUE, HUE)) if hue else 0.0
         turned = strength * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         middle = np.eye(3)
         middle[1:, 1:] = turned

@@ -13,16 +13,13 @@ from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import (
     PreTrainedModel,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
 )
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import TrainOutput
 
-from synclr_hf.data.progress import Progress
 from synclr_hf.errors import UserInputError
+from synclr_hf.evaluation.finetuning.bar import TrainingBar
 
 SAVED = 20
 """Checkpoints in a long run; the last one is kept."""
@@ -66,7 +63,7 @@ class SegmentationTrainer(Trainer):
         self._groups = groups
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
-        self._bar = _Bar(description)
+        self._bar = TrainingBar(description, f"upernet.steps={max(self.args.max_steps // 100, 1)}")
         self.add_callback(self._bar)
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
@@ -84,6 +81,20 @@ class SegmentationTrainer(Trainer):
         if self.optimizer is None:
             self.optimizer = torch.optim.AdamW(self._groups)
         return self.optimizer
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as the Trainer does, and end a training whose loss is not finite.
+
+        Raises:
+            UserInputError: the mean loss of the last steps is no finite number.
+        """
+        super().log(logs, start_time)
+        loss = float(logs.get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise UserInputError(
+                f"the loss of UperNet is {loss} at step {self.state.global_step}; allowed: finite numbers; type a "
+                "smaller upernet.learning_rate"
+            )
 
 
 def train(trainer: SegmentationTrainer) -> None:
@@ -103,7 +114,7 @@ def train(trainer: SegmentationTrainer) -> None:
 def training_arguments(
     folder: Path, *, steps: int, batch_size: int, at_once: int, warm_up: int, seed: int, device: torch.device
 ) -> TrainingArguments:
-    """Return the settings of a run: linear decay to zero, bf16 on CUDA, no clipping (as mmsegmentation's recipes).
+    """Return the settings of a run: linear decay to zero, bfloat16 on CUDA, no clipping (as mmsegmentation's recipes).
 
     Args:
         folder: of the checkpoints.
@@ -127,7 +138,8 @@ def training_arguments(
         save_steps=max(steps // SAVED, SAVED_AFTER),
         save_total_limit=1,
         logging_steps=max(min(steps // 100, 50), 1),
-        bf16=on_cuda,
+        logging_nan_inf_filter=False,  # else the bar is told the mean of the finite ones
+        bf16=on_cuda and torch.cuda.is_bf16_supported(),
         use_cpu=device.type == "cpu",
         dataloader_num_workers=8 if on_cuda else 0,
         dataloader_pin_memory=on_cuda,
@@ -138,43 +150,3 @@ def training_arguments(
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs of one process would change the batch
     return arguments
-
-
-class _Bar(TrainerCallback):
-    """Shows steps and loss, and stops where the loss is not finite."""
-
-    def __init__(self, description: str) -> None:
-        self.description = description
-        self.progress: Progress | None = None
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        """Open the bar."""
-        self.progress = Progress(self.description, total=state.max_steps, unit="step", initial=state.global_step)
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        """Move the bar."""
-        self.progress.update()
-
-    def close(self) -> None:
-        """Close the bar if it is open."""
-        if self.progress:
-            self.progress.close()
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Show the loss."""
-        loss = (logs or {}).get("loss")
-        if loss is None:
-            return
-        self.progress.note(f"loss {loss:.3f}")
-        if not math.isfinite(loss):
-            raise UserInputError(
-                f"the loss of UperNet is {loss} at step {state.global_step}; allowed: finite numbers; type a smaller "
-                "upernet.learning_rate"
-            )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +14,13 @@ from transformers.modeling_outputs import BackboneOutput
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.encoding.encoders import Encoder
 from synclr_hf.evaluation.encoding.vision_outputs import vision_config, vision_part
+from synclr_hf.evaluation.finetuning.layer_decay import grow_linearly, parameter_groups
 from synclr_hf.evaluation.labelled.masked_images import IGNORED
 
 PROPORTIONS = (1 / 3, 1 / 2, 2 / 3, 1.0)
 """Depth of the four maps as shares of all blocks: blocks 4, 6, 8 and 12 of ViT-B (paper B.4)."""
-_BLOCK = re.compile(r"(?:^|\.)(?:layers?|blocks?)\.(\d+)\.")
-_UNDECAYED = ("cls_token", "mask_token", "register_tokens", "position_embeddings")
+DROPOUT = 0.1
+"""Of whole channels in front of both classifiers (mmsegmentation's `dropout_ratio`); transformers has none."""
 
 
 class ViTPyramid(nn.Module):
@@ -104,6 +104,10 @@ def upernet(
     )
     model = UperNetForSemanticSegmentation(whole).float()
     _copy_weights(encoder, model.backbone)
+    if drop_path:
+        grow_linearly(model.backbone, drop_path)
+    for head in (model.decode_head, model.auxiliary_head):
+        head.classifier = nn.Sequential(nn.Dropout2d(DROPOUT), head.classifier)
     model.backbone = PyramidBackbone(model.backbone)
     return model
 
@@ -164,9 +168,9 @@ def layer_decay_groups(
 ) -> list[dict[str, Any]]:
     """Return the parameter groups of AdamW: deeper blocks learn faster.
 
-    As mmsegmentation's constructor for BEiT and MAE: patches, tokens and positions are layer 0, block i is layer i of
-    L; everything behind (the last norm, the neck, the heads) learns at the full rate, layer l at
-    `layer_decay ** (L + 1 - l)` of it. Vectors, biases, tokens and positions have no weight decay.
+    The numbers are those of mmsegmentation's constructor for BEiT and MAE: patches, tokens and positions are layer 0,
+    block i is layer i of L; everything behind (the last norm, the neck, the heads) learns at the full rate, layer l
+    at `layer_decay ** (L + 1 - l)` of it. Positions have no weight decay, as in BEiT's own code.
 
     Args:
         model: made by `upernet`.
@@ -174,16 +178,11 @@ def layer_decay_groups(
         weight_decay: of matrices and convolutions.
         layer_decay: factor from one block to the one before it.
     """
-    depth = model.config.backbone_config.num_hidden_layers
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
-        layer = depth + 1
-        if name.startswith("backbone.encoder."):
-            block = _BLOCK.search(name)
-            last_norm = block is None and name.split(".")[-2] in ("norm", "layernorm")
-            layer = int(block[1]) + 1 if block else depth + 1 if last_norm else 0
-        decays = parameter.dim() > 1 and not any(part in name for part in _UNDECAYED)
-        rate = learning_rate * layer_decay ** (depth + 1 - layer)
-        group = {"params": [], "lr": rate, "weight_decay": weight_decay if decays else 0.0}
-        groups.setdefault((layer, decays), group)["params"].append(parameter)
-    return [groups[key] for key in sorted(groups)]
+    return parameter_groups(
+        model.backbone.encoder,
+        nn.ModuleList([model.backbone.neck, model.decode_head, model.auxiliary_head]),
+        learning_rate=learning_rate,
+        layer_decay=layer_decay,
+        weight_decay=weight_decay,
+        section="upernet",
+    )

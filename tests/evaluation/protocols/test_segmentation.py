@@ -1,4 +1,5 @@
 import json
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.labelled.masked_images import IGNORED, MaskedImages
 from synclr_hf.evaluation.protocols import foreground, protocol, segment_knn, segment_linear, upernet
 from synclr_hf.evaluation.segmentation.crops import SegmentationCrops
+from synclr_hf.evaluation.segmentation.training import SegmentationTrainer
 
 KNN = segment_knn.Config(short_side=32)
 LINEAR = segment_linear.Config(short_side=32, steps=40, max_pixels=1000, batch_size=256)
@@ -138,7 +140,9 @@ def test_what_is_background_must_be_known():
 def test_upernet_learns_and_leaves_the_encoder_alone(tmp_path):
     here = context(work_dir=tmp_path)
     before = {name: tensor.clone() for name, tensor in here.encoder.model.state_dict().items()}
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     outcome = checked("upernet", upernet.evaluate(here, UPERNET))
+    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == states
     assert outcome.metrics["mean_iou"] > 0.6
     assert outcome.config["crop_size"] == outcome.config["short_side"] == 32
     assert outcome.config["stride"] == 21
@@ -171,10 +175,36 @@ def test_upernet_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 
+def test_upernet_stopped_at_the_test_pictures_does_not_train_again(tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    config = upernet.Config(**{**UPERNET.__dict__, "steps": 2})
+    whole = upernet.evaluate(context(), config)
+    with monkeypatch.context() as patched:
+        patched.setattr(upernet, "predicted_mask", broken)
+        with pytest.raises(KeyboardInterrupt):
+            upernet.evaluate(context(work_dir=tmp_path), config)
+    with monkeypatch.context() as patched:
+        patched.setattr(SegmentationTrainer, "training_step", broken)
+        again = upernet.evaluate(context(work_dir=tmp_path), config)
+    assert again == whole
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_leaves_nothing_behind(tmp_path):
+    config = upernet.Config(**{**UPERNET.__dict__, "learning_rate": 1e30, "steps": 6})
+    with pytest.raises(UserInputError, match="the loss of UperNet is .* type a smaller upernet.learning_rate"):
+        upernet.evaluate(context(work_dir=tmp_path), config)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_settings_of_upernet_that_do_not_fit_are_refused():
     encoder = context().encoder
     with pytest.raises(UserInputError, match="crops_at_once 3 does not divide upernet.batch_size 32"):
         upernet.effective_settings(encoder, upernet.Config(crops_at_once=3))
+    with pytest.raises(UserInputError, match="BatchNorm needs two crops; allowed: 2 or more, .*crops_at_once=2"):
+        upernet.effective_settings(encoder, upernet.Config(crops_at_once=1))
     with pytest.raises(UserInputError, match="upernet.steps is 0; allowed: 1 or more; type upernet.steps=60000"):
         upernet.effective_settings(encoder, upernet.Config(steps=0))
 

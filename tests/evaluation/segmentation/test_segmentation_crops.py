@@ -8,7 +8,7 @@ from tiny_evaluation import masked
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.labelled.masked_images import IGNORED, MaskedImages
-from synclr_hf.evaluation.segmentation.crops import SegmentationCrops, distorted, scaled_size
+from synclr_hf.evaluation.segmentation.crops import _YIQ, SegmentationCrops, distorted, scaled_size
 
 
 def crops(data, **changes):
@@ -77,3 +77,14 @@ def test_distortion_keeps_the_range_and_often_changes_something():
     same = sum(np.allclose(one, pixels, atol=0.6) for one in found)
     assert same <= 12  # a sixteenth on average
     assert same >= 1
+
+
+def test_hue_turns_as_far_as_in_mmsegmentation():
+    """18 of OpenCV's 180 steps of a whole turn are 36 degrees."""
+    pixels = np.uint8([[[180, 100, 90]]])
+    _, first, second = _YIQ @ pixels[0, 0]
+    turns = []
+    for seed in range(300):
+        _, i, q = _YIQ @ distorted(pixels, np.random.default_rng(seed))[0, 0]
+        turns.append(np.rad2deg(np.angle((i + 1j * q) / (first + 1j * second))))
+    assert 34 < max(turns) < 36.5 and -36.5 < min(turns) < -34

@@ -53,6 +53,23 @@ def test_the_encoder_is_copied_into_the_backbone(model):
     assert ours.config.backbone_config.drop_path_rate == 0.1
 
 
+@pytest.mark.parametrize("model", [synclr(), tiny_model(num_hidden_layers=5)], ids=["synclr", "dinov2"])
+def test_stochastic_depth_grows_from_block_to_block(model):
+    """Dinov2 of transformers has one rate for all blocks; the recipe's is 0 at the first one."""
+    paths = [path for name, path in built(model, drop_path=0.2).named_modules() if name.endswith("drop_path")]
+    assert [getattr(path, "drop_prob", getattr(path, "rate", None)) for path in paths] == pytest.approx(
+        [0, 0.05, 0.1, 0.15, 0.2]
+    )
+
+
+def test_channels_drop_out_in_front_of_the_classifiers():
+    ours = built(synclr())
+    for head in (ours.decode_head, ours.auxiliary_head):
+        dropout, classifier = head.classifier
+        assert isinstance(dropout, torch.nn.Dropout2d) and dropout.p == 0.1
+        assert classifier.out_channels == 3
+
+
 def test_layers_learn_at_rates_that_fall_towards_the_patches():
     model = built(synclr())
     groups = layer_decay_groups(model, learning_rate=1.0, weight_decay=0.05, layer_decay=0.5)
@@ -71,7 +88,7 @@ def test_layers_learn_at_rates_that_fall_towards_the_patches():
     assert told(f"{inside}.layers.4.norm1.weight") == (0.5, 0.0)
     assert told(f"{inside}.norm.weight") == (1.0, 0.0)
     assert told("backbone.neck.scales.1.weight") == (1.0, 0.05)
-    assert told("decode_head.classifier.bias") == (1.0, 0.0)
+    assert told("decode_head.classifier.1.bias") == (1.0, 0.0)
 
 
 def test_models_that_are_no_plain_transformer_backbone_are_refused():
