@@ -38,6 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     with Progress("loading torch and transformers"):
         from synclr_hf.evaluation.encoding.encoder_loading import load_encoder
         from synclr_hf.evaluation.labelled.data import load_evaluation_data
+        from synclr_hf.evaluation.results import find_results
         from synclr_hf.evaluation.stage import EvaluationPlan, Job, run_evaluations
     if not options.model:
         raise UserInputError("no model to evaluate; type --model FOLDER_OR_ID")
@@ -90,13 +91,13 @@ def main(arguments: Sequence[str]) -> None:
         print(f"{answer.what}: {answer.result.primary} {value}: {answer.file}", flush=True)
     if results:
         print()
-        show(results, output)
+        show(find_results([output]), output)
         if options.update_card:
             _update_cards(results)
     if failures:
         raise UserInputError(
             f"{len(failures)} of {len(failures) + len(results)} evaluations could not be made, the reasons are above; "
-            "the same command makes what is missing"
+            "what was made is kept"
         )
 
 
@@ -190,10 +191,15 @@ def _settings(overrides: Sequence[str]) -> dict[str, Any]:
     """Return the settings of the protocols that are typed."""
     from synclr_hf.evaluation.protocols import protocol
 
-    return {
-        name: settings_from(protocol(name).config_class(), found, name)
-        for name, found in entries_of(overrides).items()
-    }
+    settings = {}
+    for name, found in entries_of(overrides).items():
+        try:
+            settings[name] = settings_from(protocol(name).config_class(), found, name)
+        except UserInputError as error:  # in the words of a recipe, where a section has lines of its own
+            raise UserInputError(
+                str(error).replace(f"one of these under `{name}:`", f"{name}.SETTING=VALUE")
+            ) from None
+    return settings
 
 
 def _update_cards(results: Sequence[Any]) -> None:

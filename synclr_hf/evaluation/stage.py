@@ -197,11 +197,21 @@ class _Question:
 
     def difference(self, before: EvaluationResult) -> str:
         """Say what differs from a result that is there."""
+        if before.seed != self.context.seed:
+            return f"seed {before.seed}, now {self.context.seed}"
         if before.model["fingerprint"] != self.model["fingerprint"]:
             return "another encoder, or pictures prepared otherwise"
         if before.dataset["fingerprints"] != self.dataset["fingerprints"]:
             return "other pictures"
-        return f"seed {before.seed}, now {self.context.seed}" if before.seed != self.context.seed else "other settings"
+        typed = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.config).items()
+        }
+        other = [
+            f"{name} {before.config[name]}, now {value}"
+            for name, value in typed.items()
+            if name in before.config and before.config[name] != value
+        ]
+        return "; ".join(other) or "other settings"
 
 
 def _answer(question: _Question, file: Path, plan: EvaluationPlan) -> EvaluationResult:

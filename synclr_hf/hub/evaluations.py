@@ -34,15 +34,14 @@ def update_card(where: str, results: Sequence[EvaluationResult]) -> str | None:
         What was done, one line.
 
     Raises:
-        UserInputError: there is no card, or it may not be written.
+        UserInputError: the card may not be written, or the model on the Hub has none.
     """
     if where == PIXELS or where.startswith(UNTRAINED):
         return None
     file = Path(where).expanduser() / "README.md"
     if file.parent.is_dir():
-        if not file.is_file():
-            raise UserInputError(f"'{file}' is not there; write a card first, or leave --update-card out")
-        write_text(file, card_with_results(file.read_text(encoding="utf-8"), results))
+        text = file.read_text(encoding="utf-8") if file.is_file() else f"# {file.parent.resolve().name}\n"
+        write_text(file, card_with_results(text, results))
         return f"card: {file}"
     try:
         text = str(ModelCard.load(where))
@@ -70,11 +69,12 @@ def card_with_results(text: str, results: Sequence[EvaluationResult]) -> str:
     kept = [old for old in card.data.eval_results or [] if not any(_same(old, one) for one in new)]
     card.data.model_name = card.data.model_name or (re.findall(r"^# (.+)$", card.text, re.M) or ["encoder"])[0]
     card.data.eval_results = [*kept, *new]
-    card.text = _with_table(card.text, _table([*(one for one in kept if one.source_name == SOURCE), *new]))
+    ours = [one for one in kept if isinstance(one.metric_args, dict) and one.metric_args.get("made_by") == MADE_BY]
+    card.text = _with_table(card.text, _table([*ours, *new]))
     return str(card)
 
 
-SOURCE = "synclr evaluate"
+MADE_BY = "synclr evaluate"
 """Who made a number, in the metadata."""
 
 
@@ -97,10 +97,11 @@ def eval_result(result: EvaluationResult) -> EvalResult:
         metric_args={
             "interval": [round(low, 4), round(high, 4)],
             "seed": result.seed,
+            "num_train": result.dataset["num_pictures"]["train"],
             "num_test": result.dataset["num_pictures"]["test"],
+            "features": dict(result.model["settings"]),
+            "made_by": MADE_BY,
         },
-        source_name=SOURCE,
-        source_url="https://arxiv.org/abs/2312.17742",
     )
 
 
@@ -121,9 +122,10 @@ def _table(results: Sequence[EvalResult]) -> str:
         told = one.metric_args or {}
         low, high = told.get("interval", (one.metric_value, one.metric_value))
         value = f"{100 * one.metric_value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-        rows.append([one.dataset_name, one.metric_name, one.metric_type, value, f"{told.get('num_test', 0):,}"])
-    heads = ("data set", "protocol", "metric", "value [95 % bootstrap]", "test pictures")
-    return table(heads, rows, ("value [95 % bootstrap]", "test pictures"))
+        counts = [f"{told.get(name, 0):,}" for name in ("num_train", "num_test")]
+        rows.append([one.dataset_name, one.metric_name, one.metric_type, value, *counts])
+    heads = ("data set", "protocol", "metric", "value [95 % bootstrap]", "train pictures", "test pictures")
+    return table(heads, rows, heads[3:])
 
 
 def _with_table(text: str, found: str) -> str:

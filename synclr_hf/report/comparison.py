@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +108,11 @@ class Comparison:
 def compare(results: Sequence[EvaluationResult]) -> list[Comparison]:
     """Put evaluations side by side.
 
-    Results stand in one row if protocol, metric, and the test pictures are the same; several seeds become their mean
-    with a t interval. Where one encoder has results of several settings or amounts of training pictures, each of them
-    has a row; where those of different encoders differ, a note says so. The paper's numbers join a row of a whole
-    benchmark under the paper's protocol and metric, marked.
+    Results stand in one row if protocol, metric, and the test pictures are the same. Several seeds become their mean,
+    whose interval adds the t interval over seeds and the bootstrap interval over test pictures as squares. Where one
+    encoder has results of several settings or amounts of training pictures, each of them has a row; where those of
+    different encoders differ, a note says so. The paper's numbers join a row of a whole benchmark under the paper's
+    protocol and metric, marked.
 
     Args:
         results: at least one.
@@ -184,8 +187,13 @@ def _told_apart(one: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> 
         if any(other[part].get(name) != value for other in others)
     ]
     if any(other.get("train") != one.get("train") for other in others):
-        told.append(f"train pictures {json.loads(one['train'])['train'][:6]}")
+        told.append(f"train pictures {_mark(one['train'])}")
     return ", ".join(told)
+
+
+def _mark(fingerprint: str) -> str:
+    """Return six characters that tell fingerprints apart, also those that begin alike."""
+    return blake2b(fingerprint.encode(), digest_size=3).hexdigest()
 
 
 def _short_name(name: str) -> str:
@@ -199,7 +207,7 @@ def _row_names(keys: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
     for key in keys:
         name, protocol, metric, part, test, settings = key
         tests = {other[4] for other in keys if other[:4] == key[:4]}
-        marks = (metric, part, f"test pictures {test[:6]}" if len(tests) > 1 else "", settings)
+        marks = (metric, part, f"test pictures {_mark(test)}" if len(tests) > 1 else "", settings)
         names[key] = f"{name}, {protocol} ({', '.join(filter(None, marks))})"
     return names
 
@@ -233,7 +241,11 @@ def _cell(runs: Sequence[EvaluationResult]) -> Cell:
         low, high = runs[0].intervals[runs[0].primary]
         return Cell(runs[0].value, (low, high))
     values = [run.value for run in runs]
-    return Cell(sum(values) / len(values), seed_interval(values), num_seeds=len(values))
+    mean = sum(values) / len(values)
+    low, high = seed_interval(values) or (mean, mean)
+    pictures = sum(end - start for start, end in (run.intervals[run.primary] for run in runs)) / len(runs) / 2
+    half = math.hypot((high - low) / 2, pictures)  # other seeds and other test pictures are independent errors
+    return Cell(mean, (max(mean - half, 0.0), min(mean + half, 1.0)), num_seeds=len(values))
 
 
 def _is_papers(result: EvaluationResult) -> bool:
@@ -305,7 +317,7 @@ def _differences(row: str, members: Sequence[EvaluationResult], names: Mapping[s
         seeds.setdefault(names[member.model["fingerprint"]], set()).add(member.seed)
     if any(len(found) > 1 for found in seeds.values()):
         told = "; ".join(f"{code(name)} {', '.join(map(str, sorted(found)))}" for name, found in seeds.items())
-        notes.append(f"{row}: mean [95 % t interval] over the seeds: {told}.")
+        notes.append(f"{row}: mean over the seeds {told}; the interval is of other seeds and other test pictures.")
     return list(dict.fromkeys(notes))
 
 

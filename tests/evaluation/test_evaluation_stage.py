@@ -54,7 +54,8 @@ def test_the_same_question_is_read_and_another_one_is_refused(plan, tmp_path):
     assert {answer.file: answer.result for answer in run_evaluations(plan)} == first
     assert {file: file.stat().st_mtime_ns for file in first} == marks
     other = replace(plan, settings={"knn": Config(temperature=0.5)})
-    assert all("another question (other settings); type another --output" in a.failure for a in run_evaluations(other))
+    told = "another question (temperature 0.07, now 0.5); type another --output"
+    assert all(told in answer.failure for answer in run_evaluations(other))
     assert "(seed 3, now 4)" in next(run_evaluations(replace(plan, seed=4))).failure
     replaced = next(run_evaluations(replace(other, replace=True)))
     assert replaced.result.config["temperature"] == 0.5 and read_result(replaced.file) == replaced.result

@@ -45,7 +45,7 @@ def test_metadata_and_table_grow_and_are_replaced():
         assert loaded.data.license == "mit" and loaded.data.model_name == "birds"
         section = card[card.index("## Evaluation") : card.index("## Limits")]
         assert section.count("| knn |") + section.count("| linear |") == len(values)
-    assert "| birds | knn | accuracy | 70.0 % [60.0, 70.0] | 2,000 |" in again and "50.0 %" not in again
+    assert "| birds | knn | accuracy | 70.0 % [60.0, 70.0] | 10 | 2,000 |" in again and "50.0 %" not in again
     assert "/data" not in again and "org/flowers" in again and again.endswith("Many.\n")
 
 
@@ -81,6 +81,6 @@ def test_a_card_in_a_folder_is_updated_and_a_missing_one_is_told(tmp_path):
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.eval_results[0].dataset_name == "birds (toy pictures)" and card.data.model_name == "birds"
     (tmp_path / "README.md").unlink()
-    with pytest.raises(UserInputError, match="README.md' is not there; write a card first"):
-        update_card(str(tmp_path), [result()])
+    update_card(str(tmp_path), [result()])
+    assert f"# {tmp_path.name}\n\n## Evaluation\n" in (tmp_path / "README.md").read_text()
     assert update_card("pixels", [result()]) is None and update_card("untrained:org/birds", [result()]) is None

@@ -18,7 +18,7 @@ from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
 from synclr_hf.evaluation.labelled.masked_images import MaskedImages
 from synclr_hf.evaluation.labelled.row_reader import RowReader
 from synclr_hf.evaluation.labelled.splits import stratified_group_split
-from synclr_hf.evaluation.labelled.stored_sets import foreign_state, is_toy_set, load_splits
+from synclr_hf.evaluation.labelled.stored_sets import content_state, is_toy_set, load_splits
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,7 +47,7 @@ def labelled_splits(
     Raises:
         UserInputError: nothing is there, it has no picture or label column, or fewer than two classes.
     """
-    reader = RowReader(path_or_id, foreign_state(path_or_id))
+    reader = RowReader(path_or_id, content_state(path_or_id))
     train, test, _ = _divided(reader, _sides(reader, load_splits(path_or_id, option)), seed)
     return train, test
 
@@ -105,7 +105,7 @@ def load_evaluation_data(
         data_dir=known.data_dir if known and (is_registered or Path(source).exists()) else None,
         copy_of=known.name if known else None,
     )
-    reader = RowReader(source, foreign_state(source), image=image_column, label=label_column, mask=mask_column)
+    reader = RowReader(source, content_state(source), image=image_column, label=label_column, mask=mask_column)
     reader = reader.for_rows(next(iter(splits.values())), known)
     sides = _sides(reader, splits, known, train_split, test_split)
     train, test, validation = _divided(reader, sides, seed)

@@ -210,7 +210,7 @@ def labelled_images(
         dataset: the rows, or those of an images set of ours, whose pictures of one caption become a group.
         classes: from `common_classes`.
         path_or_id: their name in errors.
-        state: of their files, from `foreign_state`.
+        state: of their files, from `content_state`.
         wanted_image: the column that the user typed.
         wanted_label: likewise.
     """

@@ -115,7 +115,7 @@ def masked_images(
         path_or_id: their name in errors.
         code: of the stored values.
         split: its name, for errors.
-        state: of their files, from `foreign_state`.
+        state: of their files, from `content_state`.
         wanted_image: the column of the pictures that the user typed.
     """
     pictured_by = image_column(dataset, path_or_id, wanted_image, but=column)

@@ -119,7 +119,7 @@ def multi_labelled_images(
         names: of the classes, from `multi_label_names`.
         path_or_id: their name in errors.
         are_vectors: from `holds_vectors`.
-        state: of their files, from `foreign_state`.
+        state: of their files, from `content_state`.
         wanted_image: the column that the user typed.
 
     Raises:

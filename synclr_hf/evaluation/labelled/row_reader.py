@@ -32,7 +32,7 @@ class RowReader:
 
     Attributes:
         path_or_id: where they were loaded from.
-        state: of their files, from `foreign_state`.
+        state: of their files, from `content_state`.
         kind: a class a picture, several, or masks.
         image: column of the pictures; `None`: looked for.
         label: column of the classes; `None`: looked for.

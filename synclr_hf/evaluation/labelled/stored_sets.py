@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synclr_hf.data.reading import read_images
-from synclr_hf.data.runs import RUN_FILE
+from synclr_hf.data.runs import RUN_FILE, content_fingerprint
 from synclr_hf.errors import UserInputError
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?(@[\w./-]+)?")
 _TOY = "toy"
 """Name of the toy world's back end in a provenance."""
+_READ_WHOLE, _ENDS, _MOST_FILES = 2**30, 2**16, 20_000
+"""Bytes of a folder up to which all of it goes into its checksum; bytes at each end of a file of a larger one; number
+of files up to which they are opened at all."""
 
 
 def load_splits(
@@ -117,24 +120,46 @@ def state_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def foreign_state(path_or_id: str | Path) -> str:
-    """Return `state_of` a folder that is no run of ours, whose rows tell enough; empty for a name on the Hub.
+def content_state(path_or_id: str | Path) -> str:
+    """Return a checksum of what a folder holds, the same wherever it lies; empty for a name on the Hub.
 
-    With a card, the fingerprint of datasets sees no changed files.
+    Of large folders the names and sizes of the files are taken, with the beginning and the end of each; of very many
+    files the names and sizes alone.
     """
     folder = Path(path_or_id).expanduser()
-    return state_of(folder) if folder.is_dir() and not (folder / RUN_FILE).is_file() else ""
+    if not folder.is_dir():
+        return ""
+    if (folder / RUN_FILE).is_file():
+        return content_fingerprint(folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    sizes = [file.stat().st_size for file in files]
+    digest = blake2b(digest_size=16)
+    for file, size in zip(files, sizes, strict=True):
+        digest.update(repr((file.relative_to(folder).as_posix(), size)).encode())
+        if len(files) > _MOST_FILES:
+            continue
+        with file.open("rb") as stream:
+            if sum(sizes) <= _READ_WHOLE:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+            else:
+                digest.update(stream.read(_ENDS))
+                stream.seek(max(size - _ENDS, 0))
+                digest.update(stream.read(_ENDS))
+    return digest.hexdigest()
 
 
 def set_fingerprint(dataset: Dataset, state: str, facts: object) -> str:
     """Return a checksum of rows and of what is read out of them.
 
     Args:
-        dataset: the rows.
-        state: of their files, from `foreign_state`.
+        dataset: the rows, a whole split.
+        state: of their files, from `content_state`; empty for a name on the Hub, where the fingerprint of datasets is
+            made of the commit. That of a folder would hold its path and the times of its files.
         facts: what else decides the labels, plain values.
     """
-    return f"{dataset._fingerprint}-{blake2b(repr((facts, state)).encode(), digest_size=8).hexdigest()}"
+    rows = f"{state}-{dataset.split}-{len(dataset)}" if state else dataset._fingerprint
+    return blake2b(repr((rows, facts)).encode(), digest_size=16).hexdigest()
 
 
 def is_images_set(dataset: Dataset) -> bool:

@@ -91,7 +91,7 @@ def test_a_set_made_anew_and_one_of_the_same_name_are_not_mixed_up(tmp_path):
         train, _ = labelled_splits(made)
         assert train.label_names == tuple(sorted(names))
         fingerprints.append(train.fingerprint)
-    assert len(set(fingerprints)) == 4
+    assert len(set(fingerprints)) == 3 and fingerprints[3] == fingerprints[0]  # the same pictures in another place
     assert labelled_splits(tmp_path / "b/set")[0].fingerprint == fingerprints[-1]
 
 
