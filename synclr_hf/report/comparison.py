@@ -5,22 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from synclr_hf.data.cards import code, table
-from synclr_hf.data.plots import interval_plot
-from synclr_hf.evaluation.anchors import ANCHORS, FINE_GRAINED_AVERAGE, UNSEEN_AVERAGE
+from synclr_hf.data.cards import code
 from synclr_hf.evaluation.intervals import seed_interval
-from synclr_hf.evaluation.labelled.benchmarks import BENCHMARKS, FINE_GRAINED, UNSEEN
 from synclr_hf.evaluation.results import EvaluationResult
+from synclr_hf.report import paper_numbers
+from synclr_hf.report.comparison_table import PAPER, Cell, Comparison, short_text
+from synclr_hf.report.paper_numbers import FOUND_OUT
 
-UNTRAINED = "untrained:"
-"""Before the name of a model whose weights are random; see `encoders`, which loads torch."""
-
-TOY_WORDS = "Toy pictures: these numbers say that the street works, and are not to be compared with any others."
 METRIC_WORDS = {
     "accuracy": "accuracy",
     "mean_per_class_accuracy": "mean per-class accuracy",
@@ -28,81 +23,8 @@ METRIC_WORDS = {
     "mean_iou": "mIoU",
     "map": "mAP",
 }
-PAPER = " (paper)"
-AVERAGES = {
-    FINE_GRAINED_AVERAGE: ("average of the nine fine-grained sets", FINE_GRAINED),
-    UNSEEN_AVERAGE: ("average of the six unseen sets", UNSEEN),
-}
-"""Name among the anchors -> name of the row, and the benchmarks that it is the mean of."""
-_FOUND_OUT = ("num_validation", "num_test")
-"""Entries of effective settings that follow from the pictures and change with the seed."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number of a table.
-
-    Attributes:
-        value: fraction in [0, 1].
-        interval: (low, high), or `None` where it is not known.
-        from_paper: printed in the paper, not measured.
-        num_seeds: of how many seeds it is the mean.
-    """
-
-    value: float
-    interval: tuple[float, float] | None = None
-    from_paper: bool = False
-    num_seeds: int = 1
-
-    def text(self) -> str:
-        """Return it in per cent."""
-        between = "" if self.interval is None else " [{:.1f}, {:.1f}]".format(*(100 * end for end in self.interval))
-        return f"{100 * self.value:.1f}{between}"
-
-
-@dataclass
-class Comparison:
-    """A table whose rows are data sets with a protocol and whose columns are encoders.
-
-    Attributes:
-        is_toy: whether the pictures are toy pictures.
-        rows: row -> encoder -> number.
-        notes: what a reader must know, one line each.
-    """
-
-    is_toy: bool
-    rows: dict[str, dict[str, Cell]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def columns(self) -> list[str]:
-        """The encoders, those of the paper last."""
-        names = dict.fromkeys(name for cells in self.rows.values() for name in cells)
-        return sorted(names, key=lambda name: name.endswith(PAPER))
-
-    def markdown(self) -> str:
-        """Return the table with its notes."""
-        rows = [
-            [name, *(cells[column].text() if column in cells else "" for column in self.columns)]
-            for name, cells in self.rows.items()
-        ]
-        heads = [code(name) if not name.endswith(PAPER) else name for name in self.columns]
-        words = "Per cent [95 % interval]."
-        head = f"{TOY_WORDS} {words}" if self.is_toy else words
-        notes = "".join(f"\n- {note}" for note in self.notes)
-        return f"{head}\n\n{table(['', *heads], rows, heads)}\n{notes}".rstrip() + "\n"
-
-    def picture(self) -> bytes:
-        """Return the table as a plot, a PNG."""
-        short = {name.partition(" (")[0] for name in self.rows}
-        rows = [
-            (
-                name.partition(" (")[0] if len(short) == len(self.rows) else name,
-                [(one, 100 * cell.value, _percent(cell.interval), cell.from_paper) for one, cell in cells.items()],
-            )
-            for name, cells in self.rows.items()
-        ]
-        return interval_plot(rows, axis="per cent (toy pictures)" if self.is_toy else "per cent")
+UNTRAINED = "untrained:"
+"""Before the name of a model whose weights are random; see `encoders`, which loads torch."""
 
 
 def compare(results: Sequence[EvaluationResult]) -> list[Comparison]:
@@ -131,9 +53,19 @@ def compare(results: Sequence[EvaluationResult]) -> list[Comparison]:
         rows = {key: members for row in rows.items() for key, members in _by_settings(*row, names).items()}
         labels = _row_names(list(rows))
         for key, members in rows.items():
-            found.rows[labels[key]] = _cells(members, names) | _anchors(found, members[0])
+            anchors = paper_numbers.anchors(found, members[0])
+            found.rows[labels[key]] = _cells(members, names) | anchors
+            for member in members if anchors else ():
+                if other := paper_numbers.unlike_the_paper(member):
+                    encoder = code(names[member.model["fingerprint"]])
+                    found.notes.append(f"{labels[key]}: settings of {encoder} that are not the paper's: {other}.")
             found.notes += _differences(labels[key], members, names)
-        _add_averages(found, rows, names)
+        whole: dict[tuple[str, str], dict[str, Cell]] = {}
+        for members in rows.values():
+            if paper_numbers.is_papers(members[0]):
+                key = (members[0].dataset["benchmark"], members[0].protocol)
+                whole.setdefault(key, {}).update(_cells(members, names))
+        paper_numbers.add_averages(found, whole)
         if rows:
             if any(name.endswith(PAPER) for name in found.columns):
                 found.notes.append("(paper): printed in the SynCLR paper (arXiv 2312.17742), not measured here.")
@@ -163,7 +95,7 @@ def _by_settings(
         runs.setdefault((names[member.model["fingerprint"]], member.seed), set()).add(_train_marks(member))
     has_other_train = any(len(found) > 1 for found in runs.values())  # as many pictures, but others
     for member in members:
-        settings = {name: value for name, value in member.config.items() if name not in _FOUND_OUT}
+        settings = {name: value for name, value in member.config.items() if name not in FOUND_OUT}
         made = {"settings": settings, "pictures": member.dataset["num_pictures"]}
         made |= {"train": _train_marks(member)} if has_other_train else {}
         groups.setdefault(json.dumps(made, sort_keys=True), []).append(member)
@@ -181,7 +113,7 @@ def _train_marks(result: EvaluationResult) -> str:
 def _told_apart(one: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
     """Say what was made otherwise than in others: settings, numbers of pictures, pictures to learn from."""
     told = [
-        f"{name} {_short(value)}"
+        f"{name} {short_text(value)}"
         for part in ("settings", "pictures")
         for name, value in one[part].items()
         if any(other[part].get(name) != value for other in others)
@@ -248,54 +180,6 @@ def _cell(runs: Sequence[EvaluationResult]) -> Cell:
     return Cell(mean, (max(mean - half, 0.0), min(mean + half, 1.0)), num_seeds=len(values))
 
 
-def _is_papers(result: EvaluationResult) -> bool:
-    """Tell whether a result is of a whole benchmark in its own metric."""
-    known = BENCHMARKS.get(result.dataset["benchmark"] or "")
-    return known is not None and result.dataset["is_whole_benchmark"] and result.primary == known.metric
-
-
-def _anchors(table: Comparison, result: EvaluationResult) -> dict[str, Cell]:
-    """Return the paper's numbers for a row, if the row is what the paper measured."""
-    if table.is_toy or not _is_papers(result):
-        return {}
-    name = result.dataset["benchmark"]
-    found = _paper(table, name, result.protocol)
-    if found and not BENCHMARKS[name].same_test_split:
-        table.notes.append(f"{name}: the paper's test pictures are others: {BENCHMARKS[name].split_note}.")
-    return found
-
-
-def _paper(table: Comparison, benchmark: str, protocol: str) -> dict[str, Cell]:
-    found = {}
-    for model, numbers in ANCHORS.items():
-        anchor = numbers.get(benchmark)
-        if anchor is not None and anchor.protocol == protocol:
-            found[f"{model}{PAPER}"] = Cell(anchor.value, from_paper=True)
-            table.notes += [f"{benchmark} in the paper: {anchor.note}."] if anchor.note else []
-    return found
-
-
-def _add_averages(
-    table: Comparison, rows: Mapping[tuple[str, ...], Sequence[EvaluationResult]], names: Mapping[str, str]
-) -> None:
-    """Add the paper's averages for encoders that were evaluated on all the benchmarks of one, each of them whole."""
-    whole: dict[tuple[str, str], dict[str, Cell]] = {}
-    for members in rows.values():
-        one = members[0]
-        if _is_papers(one):
-            whole.setdefault((one.dataset["benchmark"], one.protocol), {}).update(_cells(members, names))
-    for name, (told, benchmarks) in AVERAGES.items():
-        for protocol in dict.fromkeys(protocol for _, protocol in whole):
-            columns = [whole.get((benchmark, protocol), {}) for benchmark in benchmarks]
-            complete = [encoder for encoder in columns[0] if all(encoder in column for column in columns)]
-            if complete:
-                cells = {
-                    encoder: Cell(sum(column[encoder].value for column in columns) / len(columns))
-                    for encoder in complete
-                }
-                table.rows[f"{told}, {protocol}"] = cells | _paper(table, name, protocol)
-
-
 def _differences(row: str, members: Sequence[EvaluationResult], names: Mapping[str, str]) -> list[str]:
     """Say where the members of a row were not made alike."""
     notes = []
@@ -304,7 +188,7 @@ def _differences(row: str, members: Sequence[EvaluationResult], names: Mapping[s
     for other in members[1:]:
         name = names[other.model["fingerprint"]]
         config = [
-            f"{key} {_short(first.config.get(key))} and {_short(other.config.get(key))}"
+            f"{key} {short_text(first.config.get(key))} and {short_text(other.config.get(key))}"
             for key in dict.fromkeys([*first.config, *other.config])
             if first.config.get(key) != other.config.get(key)
         ]
@@ -319,12 +203,3 @@ def _differences(row: str, members: Sequence[EvaluationResult], names: Mapping[s
         told = "; ".join(f"{code(name)} {', '.join(map(str, sorted(found)))}" for name, found in seeds.items())
         notes.append(f"{row}: mean over the seeds {told}; the interval is of other seeds and other test pictures.")
     return list(dict.fromkeys(notes))
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _percent(interval: tuple[float, float] | None) -> tuple[float, float] | None:
-    return None if interval is None else (100 * interval[0], 100 * interval[1])

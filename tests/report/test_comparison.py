@@ -57,6 +57,9 @@ def test_the_papers_numbers_stand_beside_whole_benchmarks_under_its_protocol_onl
     assert set(knn) == {"a"}
     assert logistic["SynCLR ViT-B/16 (paper)"].value == 0.817 and logistic["SynCLR ViT-B/16 (paper)"].from_paper
     assert table.columns[0] == "a" and "not measured here" in table.markdown()
+    assert "not the paper's" not in table.markdown()
+    (other,) = compare([in_own_metric(result(0.5, protocol="logistic", config={"max_iterations": 5}, **whole))])
+    assert "settings of `a` that are not the paper's: max_iterations 5." in other.markdown()
     (part,) = compare([result(0.5, protocol="logistic", dataset="aircraft")])
     assert part.columns == ["a"]
 
