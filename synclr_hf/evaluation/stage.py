@@ -11,6 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext, EvaluationData
 from synclr_hf.evaluation.encoding.encoders import PIXELS, UNTRAINED, Encoder
@@ -132,6 +134,9 @@ def run_evaluations(plan: EvaluationPlan) -> Iterator[Answer]:
                     yield Answer(what, file, _answer(_Question(name, config, context), file, plan))
                 except UserInputError as error:
                     yield Answer(what, file, failure=str(error))
+                except torch.OutOfMemoryError:
+                    fix = f"type a smaller --batch-size than {encoder.batch_size}, or look at --explain {name}"
+                    yield Answer(what, file, failure=f"the memory of {encoder.model.device} is not enough; {fix}")
             _remove_empty(folders[1], below=plan.output_dir)
 
 

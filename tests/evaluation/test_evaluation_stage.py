@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from tiny_evaluation import coloured, masked, tiny_encoder
 
 from synclr_hf.errors import UserInputError
@@ -102,6 +103,17 @@ def test_long_names_of_folders_are_no_trouble(plan, encoders, tmp_path):
     (answer,) = run_evaluations(replace(long, load_encoder=lambda name: replace(encoders["pixels"], name=name)))
     assert not answer.failure and answer.result.value == 1.0
     assert not (output / "work").exists()
+
+
+def test_a_device_without_memory_is_one_failure_among_others(plan, encoders, monkeypatch):
+    def full(**inputs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    encoder = encoders["org/tiny"]
+    monkeypatch.setattr(encoder.model, "forward", full)
+    first, second = run_evaluations(plan)
+    assert first.failure.startswith("the memory of cpu is not enough; type a smaller --batch-size than 64")
+    assert second.result.value == 1.0
 
 
 def test_names_that_share_a_folder_and_unknown_protocols_are_refused(plan):
