@@ -35,14 +35,14 @@ def main(arguments: Sequence[str]) -> None:
     if options.explain:
         print(explained(options.explain))
         return
+    if not options.model:
+        raise UserInputError("no model to evaluate; type --model FOLDER_OR_ID")
+    output, jobs = Path(options.output).expanduser(), _jobs(options)
     with Progress("loading torch and transformers"):
         from synclr_hf.evaluation.encoding.encoder_loading import load_encoder
         from synclr_hf.evaluation.labelled.data import load_evaluation_data
         from synclr_hf.evaluation.results import find_results
         from synclr_hf.evaluation.stage import EvaluationPlan, Job, run_evaluations
-    if not options.model:
-        raise UserInputError("no model to evaluate; type --model FOLDER_OR_ID")
-    output, jobs = Path(options.output).expanduser(), _jobs(options)
     settings = _settings(options.settings)
     if unused := sorted(set(settings) - {name for _, protocols in jobs for name in protocols}):
         raise UserInputError(f"{unused[0]} has settings but is not evaluated; add it to --protocols")
