@@ -203,19 +203,6 @@ def pixel_accuracy(confusion: Tensor) -> float:
     return (confusion.diagonal().sum().double() / confusion.sum()).item()
 
 
-def binary_iou(predicted: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
-    """Return intersection over union of two areas for each picture, (M,) float64; NaN where both are empty.
-
-    Args:
-        predicted: (M, ...) bool, e.g. what stands before the background.
-        target: (M, ...) bool.
-        counted: (M, ...) bool, pixels that count; default: all.
-    """
-    counted = torch.ones_like(target) if counted is None else counted
-    both, either = predicted & target & counted, (predicted | target) & counted
-    return both.flatten(1).sum(dim=1).double() / either.flatten(1).sum(dim=1)
-
-
 def retrieval_precisions(similarities: Tensor, relevant: Tensor) -> tuple[Tensor, Tensor]:
     """Return average precision and average precision at R of one query.
 

@@ -25,7 +25,7 @@ class EvaluationResult:
         model: `name` as typed, `weights` (checksum of the file, or the commit on the Hub), `fingerprint` (weights and
             preparation of the pictures), `architecture`, `num_parameters`, `settings` (see `Encoder.settings`).
         dataset: `name` as typed, `benchmark` (name in the registry or `None`), `is_whole_benchmark`, `is_toy`,
-            `metric`, `num_classes`, `fingerprints` and `num_pictures` (side -> value).
+            `metric`, `num_classes`, `num_unseen_labels`, `fingerprints` and `num_pictures` (side -> value).
         protocol: its name in the registry.
         primary: the main one of `metrics`; larger is better.
         metrics: name -> value, shares as fractions in [0, 1].

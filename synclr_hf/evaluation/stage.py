@@ -182,6 +182,7 @@ class _Question:
             "is_toy": data.is_toy,
             "metric": data.metric,
             "num_classes": len(data.test.label_names),
+            "num_unseen_labels": data.num_unseen_labels,
             "num_pictures": {name: len(side) for name, side in sides.items()},
             "fingerprints": {name: side.fingerprint for name, side in sides.items()},
         }

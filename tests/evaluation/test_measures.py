@@ -8,7 +8,6 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, ja
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.measures import (
     average_precision,
-    binary_iou,
     class_iou,
     confusion_matrix,
     eleven_point_average_precision,
@@ -150,14 +149,6 @@ def test_iou_equals_sklearn_and_leaves_out_what_occurs_nowhere():
 def test_confusion_of_what_is_no_class(predicted, target, ignore, message):
     with pytest.raises(UserInputError, match=message):
         confusion_matrix(torch.tensor(predicted), torch.tensor(target), 3, ignore)
-
-
-def test_binary_iou():
-    predicted = torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]).bool()
-    target = torch.tensor([[0, 1, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]]).bool()
-    counted = torch.tensor([[1, 1, 0, 1]] * 3).bool()
-    assert binary_iou(predicted, target).nan_to_num(-1).tolist() == [1 / 3, -1, 1]
-    assert binary_iou(predicted, target, counted)[0] == 0.5
 
 
 @pytest.mark.parametrize("ties", [False, True])

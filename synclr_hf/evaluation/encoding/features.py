@@ -17,8 +17,6 @@ from synclr_hf.data.pictures import DECODING_ERRORS, Picture, open_picture
 from synclr_hf.data.progress import Progress
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.encoding.encoders import (
-    PIXEL_SIZE,
-    PIXELS,
     Encoder,
     device_features,
     evaluating,
@@ -26,7 +24,7 @@ from synclr_hf.evaluation.encoding.encoders import (
 )
 from synclr_hf.evaluation.encoding.feature_store import PICTURES_A_PIECE, FeatureStore
 from synclr_hf.evaluation.labelled.labelled_images import LabelledImages
-from synclr_hf.evaluation.labelled.pictures import picture_array, prepared_places
+from synclr_hf.evaluation.labelled.pictures import prepared_places
 
 MOST_UNREADABLE = 0.05
 """Share of the pictures that may be unreadable."""
@@ -106,18 +104,6 @@ def encoder_features(
         label_names=data.label_names,
         unreadable=len(missing),
     )
-
-
-def pixel_table(
-    data: LabelledImages, *, size: int = PIXEL_SIZE, most_unreadable: float = MOST_UNREADABLE
-) -> FeatureTable:
-    """Return the raw-pixel baseline of `pixel_features` for labelled pictures, unreadable ones left out."""
-    return encoder_features(Encoder(PIXELS, None, size), data, most_unreadable=most_unreadable)
-
-
-def pixel_features(pictures: Sequence[Picture], size: int = PIXEL_SIZE) -> np.ndarray:
-    """Return pictures as vectors of their own pixels, (N, size * size * 3) float32; see `standardised_pixels`."""
-    return standardised_pixels(np.stack([picture_array(picture, size) for picture in pictures]))
 
 
 def standardised_pixels(pixels: np.ndarray) -> np.ndarray:

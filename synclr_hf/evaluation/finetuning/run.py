@@ -164,7 +164,7 @@ def _outcome(
         "parameters": sum(one.numel() for one in model.classifier.parameters()),
         "unreadable_train": len(trainer.unreadable),
         "unreadable_test": len(data.test) - len(rows),
-        "test_pictures_of_classes_without_train_pictures": _unseen(data.train, data.test, rows),
+        "unseen_labels": _unseen(data.train, data.test, rows),
     }
     name = f"eval_{primary}"
     if data.validation is not None:

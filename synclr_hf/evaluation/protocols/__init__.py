@@ -18,14 +18,12 @@ class Protocol:
     Attributes:
         module: its module; it has a frozen dataclass `Config`, plain settings with defaults, documented under
             `Attributes:`, and `evaluate(context: EvaluationContext, config: Config) -> Outcome`.
-        primary: its main metric where the benchmark does not name one.
         needs: `labels` (a class a picture), `masks` (a class a pixel).
         uses: `features` (works on raw pixels, too), `patches` (patch tokens are needed), `model` (runs or trains it).
         told: what it does, for the help.
     """
 
     module: str
-    primary: str
     needs: Literal["labels", "masks"]
     uses: Literal["features", "patches", "model"]
     told: str
@@ -40,27 +38,21 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "knn": Protocol(f"{_HERE}.knn", "accuracy", "labels", "features", "votes of the nearest train pictures"),
-    "linear": Protocol(f"{_HERE}.linear_probe", "accuracy", "labels", "features", "linear probe by SGD (paper B.2)"),
+    "knn": Protocol(f"{_HERE}.knn", "labels", "features", "votes of the nearest train pictures"),
+    "linear": Protocol(f"{_HERE}.linear_probe", "labels", "features", "linear probe by SGD (paper B.2)"),
     "logistic": Protocol(
-        f"{_HERE}.logistic", "accuracy", "labels", "features", "logistic regression, L2 chosen of 45 (paper B.5)"
+        f"{_HERE}.logistic", "labels", "features", "logistic regression, L2 chosen of 45 (paper B.5)"
     ),
-    "few_shot": Protocol(f"{_HERE}.few_shot", "accuracy_5shot", "labels", "features", "1, 5 and 10 pictures a class"),
-    "retrieval": Protocol(f"{_HERE}.retrieval", "map", "labels", "features", "nearest pictures: mAP and recall@k"),
-    "robustness": Protocol(
-        f"{_HERE}.robustness", "corrupted_accuracy", "labels", "features", "kNN accuracy on corrupted test pictures"
-    ),
-    "finetune": Protocol(f"{_HERE}.fine_tuning", "accuracy", "labels", "model", "all weights trained (paper B.3)"),
-    "lora": Protocol(f"{_HERE}.lora", "accuracy", "labels", "model", "adapters of peft trained, weights frozen"),
-    "upernet": Protocol(f"{_HERE}.upernet", "mean_iou", "masks", "model", "UperNet on all weights (paper B.4)"),
-    "segment_linear": Protocol(
-        f"{_HERE}.segment_linear", "mean_iou", "masks", "patches", "a linear layer on frozen patch tokens"
-    ),
-    "segment_knn": Protocol(
-        f"{_HERE}.segment_knn", "mean_iou", "masks", "patches", "votes of the nearest labelled patches"
-    ),
+    "few_shot": Protocol(f"{_HERE}.few_shot", "labels", "features", "1, 5 and 10 pictures a class"),
+    "retrieval": Protocol(f"{_HERE}.retrieval", "labels", "features", "nearest pictures: mAP and recall@k"),
+    "robustness": Protocol(f"{_HERE}.robustness", "labels", "features", "kNN accuracy on corrupted test pictures"),
+    "finetune": Protocol(f"{_HERE}.fine_tuning", "labels", "model", "all weights trained (paper B.3)"),
+    "lora": Protocol(f"{_HERE}.lora", "labels", "model", "adapters of peft trained, weights frozen"),
+    "upernet": Protocol(f"{_HERE}.upernet", "masks", "model", "UperNet on all weights (paper B.4)"),
+    "segment_linear": Protocol(f"{_HERE}.segment_linear", "masks", "patches", "a linear layer on frozen patch tokens"),
+    "segment_knn": Protocol(f"{_HERE}.segment_knn", "masks", "patches", "votes of the nearest labelled patches"),
     "foreground": Protocol(
-        f"{_HERE}.foreground", "mean_iou", "masks", "patches", "does the first principal component find the things"
+        f"{_HERE}.foreground", "masks", "patches", "does the first principal component find the things"
     ),
 }
 

@@ -118,7 +118,7 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
             "standard_deviation": {str(k): float(np.std(values[k], ddof=1)) for k in shots},
             "pictures": {str(k): num_pictures[k] for k in shots},
             "classes_with_fewer_pictures": {str(k): int(((counts > 0) & (counts < k)).sum()) for k in shots},
-            "unseen_test_labels": unseen_labels(train.labels, test.labels),
+            "unseen_labels": unseen_labels(train.labels, test.labels),
             "not_converged": gaps,
         },
     )

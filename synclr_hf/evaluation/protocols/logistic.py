@@ -235,7 +235,7 @@ def evaluate(context: EvaluationContext, config: Config) -> Outcome:
         "last_fit": {"num_pictures": len(features), "iterations": final.iterations, "gap": final.gap}
         | {"gradient_norm": final.gradient_norm, "converged": final.converged},
         "not_converged": loose,
-        "unseen_test_labels": unseen_labels(labels, test.labels),
+        "unseen_labels": unseen_labels(labels, test.labels),
     }
     effective = {
         "l2_values": sorted(config.l2_values),

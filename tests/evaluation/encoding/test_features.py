@@ -14,7 +14,7 @@ from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.encoding import features as features_module
 from synclr_hf.evaluation.encoding.encoders import patch_features, plain_encoder
 from synclr_hf.evaluation.encoding.feature_store import FeatureStore
-from synclr_hf.evaluation.encoding.features import encoder_features, pixel_features, pixel_table
+from synclr_hf.evaluation.encoding.features import encoder_features, standardised_pixels
 from synclr_hf.evaluation.labelled.labelled_images import LabelledImages, labelled_pictures
 from synclr_hf.evaluation.labelled.pictures import picture_array
 
@@ -205,7 +205,7 @@ def test_unreadable_pictures_are_counted_and_limited(tmp_path):
         table = encoder_features(tiny_encoder(batch_size=4), mixed, cache_dir=cache_dir)
         assert table.unreadable == 1 and table.rows.tolist() == [*range(13), *range(14, 20)]
         assert table.labels.tolist() == [row % 2 for row in table.rows.tolist()]
-    assert pixel_table(mixed).unreadable == 1
+    assert encoder_features(tiny_encoder(model=None), mixed).unreadable == 1
     files[3] = {"bytes": None, "path": str(tmp_path / "lost.jpg")}
     worse = LabelledImages(files, mixed.labels, mixed.label_names, mixed.groups, "worse")
     with pytest.raises(
@@ -213,7 +213,7 @@ def test_unreadable_pictures_are_counted_and_limited(tmp_path):
     ):
         encoder_features(tiny_encoder(), worse, cache_dir=tmp_path)
     with pytest.raises(UserInputError, match="lost.jpg"):
-        pixel_table(worse)
+        encoder_features(tiny_encoder(model=None), worse)
     assert encoder_features(tiny_encoder(), worse, most_unreadable=0.1).unreadable == 2
 
 
@@ -274,16 +274,16 @@ def test_patch_maps_are_in_reading_order():
 
 def test_pixels_go_the_same_way(tmp_path):
     table = encoder_features(tiny_encoder(model=None), data(), cache_dir=tmp_path)
-    assert np.array_equal(table.features.numpy(), pixel_features(pictures(), 8))
-    assert torch.equal(pixel_table(data(), size=8).features, table.features)
+    small = np.stack([picture_array(picture, 8) for picture in pictures()])
+    assert np.array_equal(table.features.numpy(), standardised_pixels(small))
     assert plain_encoder(tiny_model()).image_size == 32
 
 
 def test_pixel_features_do_not_know_brightness_and_contrast():
     image = pictures(1)[0].point(lambda value: 60 + value // 4)
     lighter = image.point(lambda value: 2 * value - 40)
-    features = pixel_features([image, lighter])
+    features = standardised_pixels(np.stack([picture_array(picture, 16) for picture in (image, lighter)]))
     assert features.shape == (2, 16 * 16 * 3)
     assert np.corrcoef(features)[0, 1] > 0.99
     np.testing.assert_allclose(features.mean(axis=1), 0, atol=1e-5)
-    assert np.isfinite(pixel_features([Image.new("RGB", (9, 9), "grey")])).all()
+    assert np.isfinite(standardised_pixels(np.full((1, 9, 9, 3), 128, dtype=np.uint8))).all()

@@ -6,6 +6,7 @@ from tiny_data_sets import classified, encoded, save
 
 from synclr_hf.data.pictures import open_picture
 from synclr_hf.errors import UserInputError
+from synclr_hf.evaluation.labelled import stored_sets
 from synclr_hf.evaluation.labelled.data import labelled_splits
 from synclr_hf.evaluation.labelled.labelled_images import labelled_pictures
 
@@ -131,3 +132,28 @@ def test_at_most_keeps_classes_even():
     assert np.bincount(data.at_most(30, seed=0).labels).sum() == 30
     assert data.at_most(100, seed=0) is data
     assert data.at_most(15, seed=0).fingerprint != data.at_most(15, seed=1).fingerprint
+
+
+@pytest.mark.parametrize("limits", [{}, {"_READ_WHOLE": 0, "_ENDS": 4}, {"_MOST_FILES": 0}])
+def test_the_checksum_of_a_folder_is_that_of_what_it_holds(tmp_path, monkeypatch, limits):
+    """Small folders are read whole, large ones at the ends of their files, very many files by name and size."""
+    for name, value in limits.items():
+        monkeypatch.setattr(stored_sets, name, value)
+    states = {}
+    for name, folder, file, contents in (
+        ("first", "here/set", "a.bin", b"0123456789"),
+        ("elsewhere", "there/copy", "a.bin", b"0123456789"),
+        ("renamed", "renamed", "b.bin", b"0123456789"),
+        ("longer", "longer", "a.bin", b"01234567890"),
+        ("other end", "end", "a.bin", b"012345678_"),
+        ("other middle", "middle", "a.bin", b"01234_6789"),
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / file).write_bytes(contents)
+        (tmp_path / folder / ".hidden").write_text(name)
+        states[name] = stored_sets.content_state(tmp_path / folder)
+    assert states["elsewhere"] == states["first"]
+    assert len({states["first"], states["renamed"], states["longer"]}) == 3
+    assert (states["other end"] == states["first"]) == ("_MOST_FILES" in limits)
+    assert (states["other middle"] == states["first"]) == bool(limits)
+    assert stored_sets.content_state("org/name") == ""

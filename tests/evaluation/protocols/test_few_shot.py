@@ -65,7 +65,7 @@ def test_unseen_class_is_counted_and_the_benchmarks_metric_is_used():
     outcome = evaluate(context, Config(draws=2, shots=(5,)))
     assert outcome.primary == "mean_per_class_accuracy_5shot"
     assert outcome.metrics[outcome.primary] == pytest.approx(0.8)
-    assert outcome.details["unseen_test_labels"] == 10
+    assert outcome.details["unseen_labels"] == 10
 
 
 def test_pictures_through_an_encoder():

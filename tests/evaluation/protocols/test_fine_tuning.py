@@ -134,7 +134,7 @@ def test_odd_labels_validation_and_broken_pictures():
     config = Config(**{**QUICK, "epochs": 2, "batch_size": 500})
     outcome = evaluate(EvaluationContext(tiny_encoder(model=tiny_model()), data), config)
     assert outcome.config["batch_size"] == 24 and outcome.config["steps_per_epoch"] == 1
-    assert outcome.details["test_pictures_of_classes_without_train_pictures"] == 2
+    assert outcome.details["unseen_labels"] == 2
     assert (outcome.details["unreadable_train"], outcome.details["unreadable_test"]) == (1, 1)
     assert len(outcome.details["validation_accuracy"]) == 2
 

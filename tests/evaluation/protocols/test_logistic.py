@@ -272,7 +272,7 @@ def test_benchmark_with_several_classes_a_picture():
     lonely = train[1].clone()
     lonely[:, 2] = 0.0
     outcome = evaluate(context_of((train[0], lonely), test, metric="map_11point"), Config(l2_values=(1.0,)))
-    assert outcome.details["unseen_test_labels"] == int((test[1][:, 2] > 0).sum())
+    assert outcome.details["unseen_labels"] == int((test[1][:, 2] > 0).sum())
 
 
 def test_a_class_unseen_in_training_counts_as_wrong_and_one_picture_of_a_class_is_enough():
@@ -281,7 +281,7 @@ def test_a_class_unseen_in_training_counts_as_wrong_and_one_picture_of_a_class_i
     last = torch.where(torch.arange(50) == 0, 9, test[1])  # beyond every train label
     context = context_of((train[0][kept], train[1][kept]), (test[0], last), num_classes=5)
     outcome = evaluate(context, Config(l2_values=(0.1,)))
-    assert outcome.details["unseen_test_labels"] == 11
+    assert outcome.details["unseen_labels"] == 11
     assert outcome.metrics["accuracy"] == 39 / 50
     single = clusters(5, 0, noise=0.1)
     outcome = evaluate(context_of(single, test), Config(l2_values=(1.0, 0.1)))
@@ -341,4 +341,4 @@ def test_a_class_that_only_the_validation_pictures_have_is_learned_in_the_end():
         Config(l2_values=(0.1, 1.0)),
     )
     assert outcome.details["validation_scores"] == [0.8, 0.8]
-    assert outcome.metrics["accuracy"] == 1.0 and outcome.details["unseen_test_labels"] == 0
+    assert outcome.metrics["accuracy"] == 1.0 and outcome.details["unseen_labels"] == 0
