@@ -22,6 +22,7 @@ from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.context import EvaluationContext, Outcome
 from synclr_hf.evaluation.labelled.masked_images import IGNORED
 from synclr_hf.evaluation.measures import class_iou, mean_iou
+from synclr_hf.evaluation.seeing.foreground_split import border_patches
 from synclr_hf.evaluation.segmentation.frozen_maps import mapped_pictures
 from synclr_hf.evaluation.segmentation.pairs import checked_sides
 from synclr_hf.evaluation.segmentation.results import MaskScorer
@@ -163,9 +164,7 @@ def _components(context: EvaluationContext, config: Config, seed: int) -> Compon
         description=f"foreground, {context.data.name} (train)",
     ):
         patches = one.features.double()
-        border = torch.ones(patches.shape[:2], dtype=torch.bool)
-        border[1:-1, 1:-1] = False
-        flat, edge = patches.flatten(0, 1), patches[border]
+        flat, edge = patches.flatten(0, 1), patches[border_patches(*patches.shape[:2])]
         if total is None:
             shift = flat.mean(dim=0)  # sums about a first guess of the mean lose no digits
             total, squares, border_total = torch.zeros_like(shift), torch.zeros(len(shift), len(shift)).double(), 0.0
@@ -181,11 +180,19 @@ def _components(context: EvaluationContext, config: Config, seed: int) -> Compon
         )
     mean = total / count
     variances, directions = torch.linalg.eigh(squares / count - torch.outer(mean, mean))  # ascending
-    directions = directions.T.flip(0)[:NUM_COMPONENTS]
-    at_border = directions @ (border_total / border_count - mean)  # above zero: the border has more of it
-    directions = torch.where(at_border[:, None] > 0, -directions, directions)
+    directions = turned_from_border(directions.T.flip(0)[:NUM_COMPONENTS], border_total / border_count - mean)
     explained = variances.flip(0)[:NUM_COMPONENTS] / variances.sum().clamp_min(1e-30)
     return Components((mean + shift).float(), directions.float(), explained)
+
+
+def turned_from_border(directions: Tensor, border: Tensor) -> Tensor:
+    """Turn directions (K, D) so that border patches have less of each than all patches have on average.
+
+    Args:
+        directions: rows of any sign.
+        border: (D,) mean of the features of border patches minus that of all patches.
+    """
+    return torch.where((directions @ border)[:, None] > 0, -directions, directions)
 
 
 def _numbers(scorer: MaskScorer) -> dict[str, float]:

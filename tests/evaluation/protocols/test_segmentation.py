@@ -122,6 +122,12 @@ def test_the_first_component_finds_things():
     assert outcome.config["background"] == ["background"]
 
 
+def test_the_foreground_is_the_end_that_the_border_has_less_of():
+    directions = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.6, 0.8]])
+    turned = foreground.turned_from_border(directions, torch.tensor([0.5, -0.1]))
+    assert turned.tolist() == [[-1.0, 0.0], [-1.0, 0.0], (-directions[2]).tolist()]
+
+
 def test_what_is_background_must_be_known():
     names = ("sky", "road", "car")
     assert foreground.background_names(names, ("sky", "road")) == {"sky", "road"}
