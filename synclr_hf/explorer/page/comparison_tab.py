@@ -1,0 +1,14 @@
+"""The tab "Compare": two encoders side by side on the same query."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from synclr_hf.explorer.page.tab import Tab
+from synclr_hf.explorer.session import Explorer
+
+
+def comparison_tab(explorer: Explorer) -> Tab:
+    """Build the tab inside an open `gr.Tab`."""
+    gr.Markdown("...")
+    return Tab()

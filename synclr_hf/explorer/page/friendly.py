@@ -1,0 +1,37 @@
+"""Errors as the page tells them: what a visitor can mend is one line, never a traceback."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from synclr_hf.errors import UserInputError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def friendly(function: Function) -> Function:
+    """Let a function, or a generator, of the page tell `UserInputError`s as a short message."""
+    if inspect.isgeneratorfunction(function):
+
+        @wraps(function)
+        def steps(*arguments: Any, **named: Any) -> Any:
+            try:
+                yield from function(*arguments, **named)
+            except UserInputError as error:
+                raise gr.Error(str(error), print_exception=False, title="Not possible") from error
+
+        return steps  # type: ignore[return-value]
+
+    @wraps(function)
+    def once(*arguments: Any, **named: Any) -> Any:
+        try:
+            return function(*arguments, **named)
+        except UserInputError as error:
+            raise gr.Error(str(error), print_exception=False, title="Not possible") from error
+
+    return once  # type: ignore[return-value]
