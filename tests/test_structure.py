@@ -10,7 +10,7 @@ import pytest
 import synclr_hf
 
 PACKAGE = Path(synclr_hf.__file__).parent
-ROOMS = "data concepts captions images toyworld views models objectives evaluation training hub report cli".split()
+ROOMS = "data concepts captions images toyworld views models objectives evaluation training hub report explorer cli".split()
 
 
 def imported(path):
@@ -57,6 +57,12 @@ def test_training_rooms_do_without_what_a_gpu_machine_may_lack(room):
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
             roots = {name.split(".")[0] for name in names}
             assert not roots & {"datasets", "diffusers", "gradio", "torchvision", "evaluate"}, path
+
+
+def test_only_the_page_of_the_explorer_needs_gradio():
+    for path in PACKAGE.rglob("*.py"):
+        roots = {module.split(".")[0] for module in imported(path)}
+        assert "gradio" not in roots or path.parent == PACKAGE / "explorer" / "page", path
 
 
 def test_every_file_stays_readable():
