@@ -101,7 +101,7 @@ class Explorer:
     def _load(self) -> None:
         try:
             from synclr_hf.evaluation.encoding.encoder_loading import load_encoder
-            from synclr_hf.explorer.index.opened import open_index
+            from synclr_hf.explorer.index.opening import open_index
 
             names = [self.config.model]
             if self.config.index is not None:
