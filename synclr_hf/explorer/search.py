@@ -66,9 +66,7 @@ def nearest(
     if not queries.isfinite().all():
         raise UserInputError("the features of the query are NaN or infinite; check the model, or give another picture")
     if len(index) == 0 or (rows is not None and len(rows) == 0):
-        raise UserInputError(
-            "there is no picture to be found: nothing in the index fits the filter; choose another one"
-        )
+        raise UserInputError("there is no picture to be found: nothing fits the filter; choose another one")
     queries = F.normalize(queries.float(), dim=1)
     if rows is None:
         similarity = similarities(index, queries, encoder)

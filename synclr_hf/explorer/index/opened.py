@@ -150,9 +150,7 @@ class PictureIndex:
         advice = f"type synclr index --model {encoder.name} --images IMAGES --output-dir FOLDER, or give another index"
         settings = encoder.settings()
         for one in self.facts.encoders:
-            differing = [
-                name for name, value in settings.items() if name in one.settings and one.settings[name] != value
-            ]
+            differing = [name for name in settings if one.settings.get(name, settings[name]) != settings[name]]
             if one.name == encoder.name and differing:
                 told = ", ".join(f"{name} {one.settings[name]} there, {settings[name]} here" for name in differing)
                 return f"the index '{self.name}' was made with other settings of '{one.name}' ({told}); {advice}"

@@ -35,7 +35,8 @@ def open_index(path_or_hub_id: str | Path) -> PictureIndex:
         index = _of_folder(folder, name)
     elif folder.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise UserInputError(
-            f"there is no index '{name}'; make one: type synclr index --model MODEL --images IMAGES --output-dir {name}"
+            f"there is no index '{name}'; make one: type synclr index --model MODEL --images IMAGES --output-dir "
+            f"{name}"
         )
     else:
         index = _of_hub(*name.partition("@")[::2])
@@ -92,8 +93,8 @@ def _of_hub(repo_id: str, revision: str) -> PictureIndex:
         raise
     except RepositoryNotFoundError as error:
         raise UserInputError(
-            f"there is no index '{repo_id}' on the Hub, or your token may not read it; type hf auth login, or make one: "
-            "type synclr index --model MODEL --images IMAGES --output-dir FOLDER"
+            f"there is no index '{repo_id}' on the Hub, or your token may not read it; type hf auth login, or make "
+            "one: type synclr index --model MODEL --images IMAGES --output-dir FOLDER"
         ) from error
     except Exception as error:  # the libraries below raise dozens of kinds
         raise _unreadable(repo_id, error) from error
