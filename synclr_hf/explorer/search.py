@@ -12,6 +12,7 @@ from torch import Tensor
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.neighbours import first_largest
+from synclr_hf.explorer.index.faiss_file import faiss_nearest
 from synclr_hf.explorer.index.opened import PictureIndex
 
 ROWS_AT_ONCE = 1024
@@ -68,6 +69,10 @@ def nearest(
     if len(index) == 0 or (rows is not None and len(rows) == 0):
         raise UserInputError("there is no picture to be found: nothing fits the filter; choose another one")
     queries = F.normalize(queries.float(), dim=1)
+    if rows is None and encoder == 0 and len(queries) == 1:
+        found = faiss_nearest(index, queries[0].numpy(), count + len(excluded))
+        if found is not None:
+            return [[Hit(row, min(1.0, value)) for row, value in found if row not in set(excluded)][:count]]
     if rows is None:
         similarity = similarities(index, queries, encoder)
         places = None
