@@ -124,11 +124,10 @@ class IndexMaker:
     def _count(self, read: int, unreadable: int, places: range) -> None:
         self._read += read
         self._unreadable += unreadable
-        if self._unreadable > max(_ALWAYS_ALLOWED, MOST_UNREADABLE * self._read) or self._unreadable == len(
-            self.source
-        ):
+        allowed = max(_ALWAYS_ALLOWED, MOST_UNREADABLE * self._read)
+        if self._unreadable > allowed or self._unreadable == len(self.source):
             raise UserInputError(
                 f"{self._unreadable} of the first {self._read} pictures of '{self.source.name}' cannot be read (the "
-                f"last among pictures {places.start} to {places.stop - 1}); {MOST_UNREADABLE:.0%} are allowed: mend or "
-                "remove them"
+                f"last among pictures {places.start} to {places.stop - 1}); {MOST_UNREADABLE:.0%} are allowed: mend "
+                "or remove them"
             )

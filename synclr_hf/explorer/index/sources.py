@@ -91,10 +91,8 @@ def index_source(
     caption_ids = None
     if origin is not None:
         caption_ids = np.asarray(origin.rows.with_format("numpy")["caption_id"][:])[known["own"]]
-        templates = _templates(images, captions)
-        texts["template"] = (
-            [templates.get(int(number), "") for number in caption_ids] if templates else texts["template"]
-        )
+        if templates := _templates(images, captions):
+            texts["template"] = [templates.get(int(number), "") for number in caption_ids]
     return IndexSource(
         name=_name(images),
         pictures=_Chosen(shown.data.pictures, chosen),
@@ -148,11 +146,8 @@ def _chosen(shown: ShownPictures, most: int | None, seed: int) -> np.ndarray:
 def _texts(shown: ShownPictures, chosen: np.ndarray) -> dict[str, Sequence[str]]:
     names, labels = shown.data.label_names, shown.data.labels
     concepts = [names[labels[row]] for row in chosen]
-    texts: dict[str, Sequence[str]] = {
-        "concept": concepts,
-        "source": [""] * len(chosen),
-        "template": [""] * len(chosen),
-    }
+    nothing = [""] * len(chosen)
+    texts: dict[str, Sequence[str]] = {"concept": concepts, "source": nothing, "template": nothing}
     if shown.origin is None:
         known = shown.captions if shown.captions is not None else shown.texts
         captions = [known[row] for row in chosen]

@@ -34,10 +34,6 @@ def thumbnail(picture: Picture, image: Image.Image, size: int) -> bytes:
 
 def _is_plain(stored: bytes) -> bool:
     with Image.open(BytesIO(stored)) as image:
-        still = getattr(image, "n_frames", 1) == 1
-        return (
-            image.format in _KEPT_FORMATS
-            and image.mode == "RGB"
-            and still
-            and image.getexif().get(_ORIENTATION, 1) == 1
-        )
+        is_still = getattr(image, "n_frames", 1) == 1
+        is_upright = image.getexif().get(_ORIENTATION, 1) == 1
+        return image.format in _KEPT_FORMATS and image.mode == "RGB" and is_still and is_upright
