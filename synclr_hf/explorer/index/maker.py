@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -47,11 +47,13 @@ class IndexMaker:
         source: the pictures.
         encoders: whose features are stored.
         thumbnail_size: longest side of the stored pictures in pixels.
+        heard: is told how many of how many pictures are done.
     """
 
     source: IndexSource
     encoders: Sequence[Encoder]
     thumbnail_size: int
+    heard: Callable[[int, int], None] | None = None
     _read: int = field(default=0, init=False)
     _unreadable: int = field(default=0, init=False)
 
@@ -93,6 +95,8 @@ class IndexMaker:
             row |= {embedding_column(number): rows[k] for number, rows in enumerate(features)}
             yield row
         report(len(places))
+        if self.heard is not None:
+            self.heard(places.stop, len(self.source))
 
     def _prepare(self, picture: object) -> _Prepared | None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ class IndexConfig:
         split: split of a data set. Default: the test side if there is one, else the first.
         max_pictures: at most so many, evenly over concepts; pictures of a caption stay together. Default: all.
         thumbnail_size: longest side of the stored pictures in pixels; smaller ones are kept.
-        seed: of the choice of pictures and of untrained weights.
+        seed: of the choice of pictures.
         faiss: factory string of a FAISS index for the first encoder, e.g. HNSW32; needs faiss. Default: none, exact.
         rows_per_shard: pictures of one shard, the unit of work and of resuming.
     """
@@ -71,6 +71,7 @@ def build_index(
     workers: int | None = None,
     part: Part | None = None,
     sink: ShardSink | None = None,
+    heard: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Build an index, or what is missing of it; return its folder.
 
@@ -82,6 +83,7 @@ def build_index(
         workers: 1 or nothing: encoders use all cores of one process.
         part: is not for this stage.
         sink: hears of every shard that is finished.
+        heard: is told how many of how many pictures are done, for who shows it elsewhere than on a terminal.
 
     Raises:
         UserInputError: a setting, a model, the pictures or the folder cannot be used.
@@ -106,7 +108,7 @@ def build_index(
             max_pictures=config.max_pictures,
             seed=config.seed,
         )
-    encoders = [load_encoder(name, seed=config.seed, dtype="float32", batch_size=64) for name in config.model]
+    encoders = [load_encoder(name, dtype="float32") for name in config.model]
     prints = [encoder.fingerprint for encoder in encoders]
     if len(set(prints)) < len(prints):
         raise UserInputError(f"two of --model {' '.join(config.model)} are the same weights; name each encoder once")
@@ -133,7 +135,7 @@ def build_index(
         describe=partial(describe_index, indexed),
         unit="picture",
     )
-    maker = IndexMaker(source, encoders, config.thumbnail_size)
+    maker = IndexMaker(source, encoders, config.thumbnail_size, heard)
     write_run(plan, index_features(indexed).arrow_schema, maker, workers=1, sink=sink)
     _write_facts(folder, config, source.name, source.is_toy, source.cards or {}, indexed)
     return folder
