@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from synclr_hf.evaluation.encoding.encoders import Encoder
     from synclr_hf.explorer.index.facts import IndexedEncoder
     from synclr_hf.explorer.index.opened import PictureIndex
+    from synclr_hf.explorer.patch_cache import PatchCache
 
 Stage = Literal["loading", "building", "ready", "failed"]
 LONGEST_WAIT = 300.0
@@ -56,6 +57,7 @@ class Explorer:
         self.config = config
         self.computing = threading.Lock()
         """Held while a model runs: one forward pass at a time uses all cores."""
+        self._patches: PatchCache | None = None
         self._state = LoadingState("loading", f"loading {config.model_name}")
         self._index: PictureIndex | None = None
         self._encoders: dict[int, Encoder | UserInputError] = {}
@@ -114,6 +116,16 @@ class Explorer:
         if isinstance(found, UserInputError):
             raise found
         return found
+
+    @property
+    def patches(self) -> PatchCache:
+        """Patch features that were computed a moment ago."""
+        with self._news:
+            if self._patches is None:
+                from synclr_hf.explorer.patch_cache import PatchCache
+
+                self._patches = PatchCache()
+            return self._patches
 
     @property
     def index(self) -> PictureIndex:
