@@ -17,6 +17,7 @@ SET_BY_THE_RUN = {
     "captions": {"seed": "seed: at the top", "output_dir": "output_dir: at the top"},
     "images": {"seed": "seed: at the top", "output_dir": "output_dir: at the top", "captions": "synclr images"},
     "pretraining": {"seed": "seed: at the top", "output_dir": "output_dir: at the top", "images": "synclr pretrain"},
+    "index": {"model": "synclr index", "images": "synclr index", "output_dir": "output_dir: at the top"},
 }
 """Section -> entry of its stage that a recipe does not decide -> what to type instead."""
 
@@ -34,6 +35,7 @@ class Recipe:
         images: entries of `ImagesConfig`.
         pretraining: entries of `PretrainingConfig`.
         evaluation: entries of `EvaluationPlan`.
+        index: `max_pictures` and other entries of `IndexConfig`; without the section no index is made.
         publish: entries of `PublishConfig`; nothing is published without `to`.
     """
 
@@ -43,6 +45,7 @@ class Recipe:
     images: dict[str, Any] = field(default_factory=dict)
     pretraining: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
+    index: dict[str, Any] | None = None
     publish: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -52,9 +55,9 @@ class Recipe:
         if not self.output_dir:
             raise UserInputError("output_dir is empty; allowed: a folder; type output_dir: outputs/run")
         self.output_dir = str(Path(self.output_dir).expanduser())
-        for name in ("captions", "images", "pretraining", "evaluation", "publish"):
+        for name in ("captions", "images", "pretraining", "evaluation", "index", "publish"):
             for entry, instead in SET_BY_THE_RUN.get(name, {}).items():
-                if entry in getattr(self, name):
+                if entry in (getattr(self, name) or {}):
                     raise UserInputError(f"section '{name}': {entry} is set by the run itself; type {instead}")
 
 

@@ -66,12 +66,14 @@ class Street:
     held_out_images: ImagesConfig
     pretraining: Any
     evaluation: EvaluationPlan
+    index: Any
     publish: Any
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> Street:
         """Make them; the held-out pictures differ from the training pictures in their seed and their number only."""
         from synclr_hf.cli.pretrain import pretraining_config
+        from synclr_hf.explorer.config import run_index_config
         from synclr_hf.hub.publication import PublishConfig
 
         root = Path(recipe.output_dir)
@@ -93,6 +95,7 @@ class Street:
             held_out_images=images(held_out, held_out_seed, images_per_caption=plan.held_out_images_per_caption),
             pretraining=pretraining_config(recipe),
             evaluation=plan,
+            index=None if recipe.index is None else run_index_config(root, recipe.index),
             publish=settings_from(PublishConfig, recipe.publish, "publish") if recipe.publish else None,
         )
 
@@ -116,10 +119,11 @@ def run(recipe: Recipe) -> Path:
         UserInputError: an entry, a folder or a data set cannot be used; nothing that was finished is lost.
     """
     with Progress("loading torch and transformers"):
+        from synclr_hf.cli.publish import publish_run
         from synclr_hf.evaluation import side_by_side
         from synclr_hf.evaluation.labelled.data import labelled_splits
+        from synclr_hf.explorer.index.stage import build_index
         from synclr_hf.hub import export_encoder
-        from synclr_hf.hub.publish import publish
         from synclr_hf.report.stage import build_report
         from synclr_hf.training.stage import HISTORY_FILE, pretrain, run_encoders
 
@@ -171,9 +175,12 @@ def run(recipe: Recipe) -> Path:
             test=sides[1],
             cache_dir=features,
         )
+    if street.index is not None:
+        with clock.stage("index"):
+            build_index(street.index)
     if street.publish is not None:
-        for url in publish(root, street.publish):
-            print(f"published: {url}")
+        for line in publish_run(root, street.publish):
+            print(line)
     return report
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from synclr_hf.data.settings import settings_from
 from synclr_hf.errors import UserInputError
 from synclr_hf.explorer.index.stage import PIXELS, UNTRAINED, IndexConfig
 
+SPACE_FILE = "explorer.json"
+"""Beside the `app.py` of a Space: names its model and index."""
 MOST_PICTURES = 4000
 """Of the index that a run makes of its own pictures."""
 
@@ -70,18 +76,25 @@ def run_config(run: str, *, index: str | None = None, find: Callable[[str], bool
     )
 
 
-def run_index_config(run: object, **changes: object) -> IndexConfig:
+def run_index_config(run: str | Path, entries: Mapping[str, Any] | None = None) -> IndexConfig:
     """Return the settings of a run's own index: its encoder, the same untrained, and raw pixels, to compare.
 
     Args:
         run: folder of the run.
-        **changes: other settings of `IndexConfig`.
+        entries: other settings of `IndexConfig`, as a recipe has them.
+
+    Raises:
+        UserInputError: an entry that there is not, or one that cannot be used.
     """
-    folder = Path(str(run))
+    folder = Path(run)
     encoder = str(folder / "encoder")
-    models = [encoder, f"{UNTRAINED}{encoder}", PIXELS]
-    settings = {"model": models, "images": str(folder / "images"), "max_pictures": MOST_PICTURES, **changes}
-    return IndexConfig(output_dir=str(folder / "index"), **settings)  # type: ignore[arg-type]
+    settings = {
+        "output_dir": str(folder / "index"),
+        "model": [encoder, f"{UNTRAINED}{encoder}", PIXELS],
+        "images": str(folder / "images"),
+        "max_pictures": MOST_PICTURES,
+    }
+    return settings_from(IndexConfig, {**settings, **(entries or {})}, "index")
 
 
 def _is_on_the_hub(repo_id: str) -> bool:
@@ -91,3 +104,25 @@ def _is_on_the_hub(repo_id: str) -> bool:
         return HfApi().repo_exists(repo_id, repo_type="dataset")
     except Exception:  # offline, or the name of no repository: then there is none
         return False
+
+
+def space_config(folder: Path) -> ExplorerConfig:
+    """Say what a Space shows: what the variables `MODEL` and `INDEX` name, else what `explorer.json` says.
+
+    Args:
+        folder: where the Space's files lie.
+
+    Raises:
+        UserInputError: no model is named.
+    """
+    try:
+        told = json.loads((folder / SPACE_FILE).read_text(encoding="utf-8"))
+        model, index = told.get("model"), told.get("index")
+    except (OSError, ValueError, AttributeError):
+        model = index = None
+    if os.environ.get("MODEL"):
+        model, index = os.environ["MODEL"], None
+    index = os.environ.get("INDEX") or index
+    if not model:
+        raise UserInputError(f"no model is named; write {SPACE_FILE}, or set the variable MODEL of the Space")
+    return ExplorerConfig(model, index)

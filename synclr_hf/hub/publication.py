@@ -5,31 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-
-from synclr_hf.data.extension import RunSize, first_state
-from synclr_hf.data.reading import check_complete
-from synclr_hf.data.runs import RUN_FILE, noted_shards, read_record
-from synclr_hf.data.shards import CARD_FOLDER, DATA_FOLDER
+from synclr_hf.data.runs import RUN_FILE, read_record
 from synclr_hf.errors import UserInputError, unknown_name
 from synclr_hf.evaluation.results import EvaluationResult, results_below
+from synclr_hf.hub.dataset_files import dataset_repository, index_repository, local_roots, without_roots
 from synclr_hf.hub.evaluations import EVALUATIONS_DIR, card_with_results
+from synclr_hf.hub.repository import MARK_FILE, Repository, check_repo_id, mark_file, mark_of
 from synclr_hf.hub.wheel import build_wheel
 
-PARTS = ("encoder", "captions", "images")
+PARTS = ("encoder", "captions", "images", "index")
 ENCODER_TYPE = "synclr"
 """`model_type` of `SynCLRConfig`."""
-MARK_FILE = "publication.json"
-"""Says which run a repository was made from, so that another one does not write over it."""
 CURVES_FILE = "curves.svg"
 REPORT_FILES = ("report.json", "report.html", CURVES_FILE)
 UNSAFE = "training_args.bin"
@@ -44,7 +34,9 @@ class PublishConfig:
         to: `org/name` of the encoder's repository on the Hub.
         captions_to: of the captions; default: that name with `-captions`.
         images_to: of the pictures; default: that name with `-images`.
-        parts: which of `encoder`, `captions`, `images`; default: those that the run holds.
+        index_to: of the index of pictures; default: that name with `-index`.
+        space: `org/name` of a Space that shows the encoder; none by default.
+        parts: which of `encoder`, `captions`, `images`, `index`; default: those that the run holds.
         private: make new repositories private.
         with_optimizer: add the last checkpoint with optimizer, schedule and random state, to go on with the same run.
         replace: write over repositories that hold other things.
@@ -56,6 +48,8 @@ class PublishConfig:
     to: str
     captions_to: str | None = None
     images_to: str | None = None
+    index_to: str | None = None
+    space: str | None = None
     parts: Sequence[str] = field(default_factory=tuple)
     private: bool = False
     with_optimizer: bool = False
@@ -66,53 +60,15 @@ class PublishConfig:
         check_repo_id("--to", self.to)
         self.captions_to = self.captions_to or f"{self.to}-captions"
         self.images_to = self.images_to or f"{self.to}-images"
+        self.index_to = self.index_to or f"{self.to}-index"
         check_repo_id("--captions-to", self.captions_to)
         check_repo_id("--images-to", self.images_to)
+        check_repo_id("--index-to", self.index_to)
+        if self.space is not None:
+            check_repo_id("--space", self.space)
         for part in self.parts:
             if part not in PARTS:
                 raise unknown_name("part", part, PARTS, f"--parts {' '.join(PARTS)}")
-
-
-@dataclass(frozen=True)
-class Repository:
-    """One repository as it shall be.
-
-    Attributes:
-        repo_id: `org/name`.
-        repo_type: `model` or `dataset`.
-        mark: what tells the run it is made from from others.
-        files: path in the repository -> a file here, or the content.
-        option: the option that named it.
-        checksums: path in the repository -> SHA-256 of the file, where it is known without reading the file.
-    """
-
-    repo_id: str
-    repo_type: str
-    mark: str
-    files: Mapping[str, Path | bytes]
-    option: str = "--to"
-    checksums: Mapping[str, str] = field(default_factory=dict)
-
-    def sizes(self) -> dict[str, int]:
-        """Return the size of every file in bytes."""
-        return {
-            name: len(content) if isinstance(content, bytes) else content.stat().st_size
-            for name, content in sorted(self.files.items())
-        }
-
-
-def check_repo_id(option: str, repo_id: str) -> None:
-    """Refuse what the Hub would not take for `org/name`."""
-    try:
-        if str(repo_id).count("/") != 1:
-            raise HFValidationError("one '/' is needed")
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserInputError(
-            f"{option} '{repo_id}' is no name for a repository ({reason}); allowed: org/name of letters, digits, "
-            f"'-', '_' and '.'; type {option} my-name/synclr-vits16"
-        ) from error
 
 
 def plan_publication(run: str | Path, config: PublishConfig) -> list[Repository]:
@@ -147,59 +103,16 @@ def plan_publication(run: str | Path, config: PublishConfig) -> list[Repository]
         )
     names = {"captions": config.captions_to, "images": config.images_to}
     datasets = {part: name for part, name in names.items() if part in wanted}
-    roots = _local_roots(run)
+    roots = local_roots(run)
     plan = [dataset_repository(folders[part], part, name, roots=roots) for part, name in datasets.items()]
+    if "index" in wanted:
+        plan.append(index_repository(folders["index"], str(config.index_to), config.to, roots))
     if "encoder" in wanted:
         plan.append(_encoder(run, folders["encoder"], config, datasets, roots))
     return plan
 
 
-_KEY_FILES = {"encoder": "config.json", "captions": RUN_FILE, "images": RUN_FILE}
-
-
-def dataset_repository(
-    folder: Path, stage: str, repo_id: str, *, option: str = "--to", roots: Sequence[str] = ()
-) -> Repository:
-    """Say what of a stage's folder would be published: its shards, its card and the card's pictures.
-
-    Args:
-        folder: folder of a finished stage.
-        stage: which one, e.g. `captions`.
-        repo_id: `org/name` of the data set on the Hub.
-        option: the option that named it, for errors.
-        roots: paths of this machine that the card shall not show; default: that of the folder.
-
-    Raises:
-        UserInputError: the stage is not finished.
-    """
-    check_complete(folder, stage)
-    record = read_record(folder)
-    mark = dataset_mark(record)
-    files: dict[str, Path | bytes] = {f"{DATA_FOLDER}/{path.name}": path for path in _shards(folder)}
-    files |= {f"{CARD_FOLDER}/{path.name}": path for path in sorted((folder / CARD_FOLDER).glob("*.png"))}
-    files["README.md"] = published_card(folder, repo_id, roots)
-    files[MARK_FILE] = mark_file(mark)
-    notes = noted_shards(folder, RunSize.of(record))
-    return Repository(repo_id, "dataset", mark, files, option, {note.file: note.sha256 for _, note in notes})
-
-
-def dataset_mark(record: Mapping[str, Any]) -> str:
-    """Return what tells the data set of a run from others; `record` is what its `run.json` says.
-
-    An extended run is the same run.
-    """
-    return _mark(first_state(record))
-
-
-def published_card(folder: Path, repo_id: str, roots: Sequence[str] = ()) -> bytes:
-    """Return a stage's card as it stands on the Hub: with its name there, and no path of this machine."""
-    card = (folder / "README.md").read_text(encoding="utf-8").replace("PATH_OR_HUB_ID", repo_id)
-    roots = [*(roots or _local_roots(folder)), *_paths_of(read_record(folder))]
-    return _without_roots(card, roots).encode()
-
-
-def _shards(folder: Path) -> list[Path]:
-    return sorted((folder / DATA_FOLDER).glob("*.parquet"))
+_KEY_FILES = {"encoder": "config.json", "captions": RUN_FILE, "images": RUN_FILE, "index": RUN_FILE}
 
 
 def _encoder(
@@ -229,14 +142,14 @@ def _encoder(
         configuration = read_record(pretraining)["configuration"]
         told = {"stage": "pretrain", "configuration": published_configuration(configuration)}
         files[f"pretraining/{RUN_FILE}"] = (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
-        mark = _mark(configuration)
+        mark = mark_of(configuration)
     else:
         mark = hashlib.sha256(weights.read_bytes()).hexdigest()[:32]
     if config.with_optimizer:
         files |= _training_state(pretraining)
     for name in REPORT_FILES if folder != run else ():
         if (run / name).is_file():
-            files[name] = _without_roots((run / name).read_text(encoding="utf-8"), roots).encode()
+            files[name] = without_roots((run / name).read_text(encoding="utf-8"), roots).encode()
     wheel_name, wheel = build_wheel()
     files[wheel_name] = wheel
     with safe_open(weights, framework="pt") as stored:
@@ -290,37 +203,3 @@ def _model_type(folder: Path) -> str | None:
         return json.loads((folder / "config.json").read_text())["model_type"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _local_roots(run: Path) -> list[str]:
-    """Return the folders here whose names would stand in cards and reports, the longest first."""
-    roots = {str(run), str(run.resolve())}
-    try:
-        roots.add(str(json.loads((run / "report.json").read_text())["config"]["output_dir"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return sorted((root for root in roots if root.startswith("/")), key=len, reverse=True)
-
-
-def _paths_of(record: Mapping[str, Any]) -> list[str]:
-    """Return the absolute paths among the settings of a run, the longest first."""
-    words = [*map(str, record["configuration"].values()), *shlex.split(str(record.get("command", "")))]
-    words = [re.sub(r"^[\w-]+:(?=/(?!/))", "", word) for word in words]  # of a back end: diffusers:/a/folder
-    return sorted({word for word in words if word.startswith("/") and len(word) > 1}, key=len, reverse=True)
-
-
-def _without_roots(text: str, roots: Sequence[str]) -> str:
-    """Shorten the paths of this machine to what a reader elsewhere can use."""
-    for root in roots:
-        text = text.replace(root, Path(root).name)
-    return text
-
-
-def _mark(facts: Any) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def mark_file(mark: str) -> bytes:
-    """Return the contents of `MARK_FILE`."""
-    facts = {"run": mark, "made_with": f"synclr_hf {version('synclr-hf')}"}
-    return (json.dumps(facts, indent=1) + "\n").encode()

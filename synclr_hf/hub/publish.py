@@ -7,7 +7,8 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from synclr_hf.hub.publication import PublishConfig, Repository, plan_publication
+from synclr_hf.hub.publication import PublishConfig, plan_publication
+from synclr_hf.hub.repository import Repository
 from synclr_hf.hub.sending import send_all
 
 

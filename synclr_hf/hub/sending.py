@@ -24,7 +24,7 @@ from synclr_hf.data.progress import Progress
 from synclr_hf.data.shards import CARD_FOLDER, DATA_FOLDER, file_checksum
 from synclr_hf.errors import UserInputError
 from synclr_hf.hub.patience import WAITS, client, is_conflict, patiently
-from synclr_hf.hub.publication import MARK_FILE, Repository
+from synclr_hf.hub.repository import MARK_FILE, Repository
 
 ANY_RUN = "any"
 """Stands for the mark of a run that is not made yet."""
@@ -45,7 +45,7 @@ class Remote:
 
     Attributes:
         repo_id: `org/name`.
-        repo_type: `model` or `dataset`.
+        repo_type: `model`, `dataset` or `space`.
         api: the client; it reads a new token by itself.
     """
 
@@ -175,7 +175,8 @@ def _complete(remote: Remote, repository: Repository, replace: bool) -> None:
 
 def create(remote: Remote, private: bool) -> str:
     """Make the repository if it is missing, and return its address."""
-    return str(remote.api.create_repo(**remote.where, private=private or None, exist_ok=True))
+    sdk = {"space_sdk": "gradio"} if remote.repo_type == "space" else {}
+    return str(remote.api.create_repo(**remote.where, private=private or None, exist_ok=True, **sdk))
 
 
 def stale(there: Mapping[str, str], files: Mapping[str, Any], folders: Sequence[str]) -> list[str]:

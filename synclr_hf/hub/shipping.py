@@ -20,15 +20,9 @@ from synclr_hf.data.progress import Progress
 from synclr_hf.data.runs import FINISHING, OPENING, Part, read_record
 from synclr_hf.data.shards import DATA_FOLDER, ShardNote, read_note, shard_file
 from synclr_hf.errors import UserInputError
+from synclr_hf.hub.dataset_files import dataset_mark, dataset_repository, published_card
 from synclr_hf.hub.patience import client, patiently, reason, refusal, retry_after
-from synclr_hf.hub.publication import (
-    MARK_FILE,
-    check_repo_id,
-    dataset_mark,
-    dataset_repository,
-    mark_file,
-    published_card,
-)
+from synclr_hf.hub.repository import MARK_FILE, check_repo_id, mark_file
 from synclr_hf.hub.sending import (
     ANY_RUN,
     FILES_PER_COMMIT,

@@ -6,8 +6,10 @@ import hashlib
 import io
 import zipfile
 from base64 import urlsafe_b64encode
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 import synclr_hf
 from synclr_hf.errors import UserInputError
@@ -26,10 +28,23 @@ def build_wheel() -> tuple[str, bytes]:
     Raises:
         UserInputError: the package is not installed, so that its requirements are not known.
     """
-    try:
-        installed = distribution(DISTRIBUTION)
-    except PackageNotFoundError as error:
-        raise UserInputError("synclr-hf is not installed, only imported; install it: type pip install .") from error
+    files = wheel_files()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for name, content in sorted(files.items()):
+            entry = zipfile.ZipInfo(name, _SAME_TIME)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            wheel.writestr(entry, content)
+    return f"synclr_hf-{_installed().version}-py3-none-any.whl", packed.getvalue()
+
+
+def wheel_files() -> dict[str, bytes]:
+    """Return the files of the wheel: unpacked beside a script they are the package, version and all.
+
+    Raises:
+        UserInputError: the package is not installed.
+    """
+    installed = _installed()
     info = f"synclr_hf-{installed.version}.dist-info"
     files = {
         f"{info}/METADATA": (installed.read_text("METADATA") or installed.read_text("PKG-INFO") or "").encode(),
@@ -42,13 +57,25 @@ def build_wheel() -> tuple[str, bytes]:
             files[f"synclr_hf/{path.relative_to(root).as_posix()}"] = path.read_bytes()
     record = [f"{name},sha256={_digest(content)},{len(content)}" for name, content in sorted(files.items())]
     files[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as wheel:
-        for name, content in sorted(files.items()):
-            entry = zipfile.ZipInfo(name, _SAME_TIME)
-            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-            wheel.writestr(entry, content)
-    return f"synclr_hf-{installed.version}-py3-none-any.whl", packed.getvalue()
+    return files
+
+
+def requirements(extra: str) -> list[str]:
+    """Return what the package needs with one of its extras, as lines of a requirements file.
+
+    Raises:
+        UserInputError: the package is not installed.
+    """
+    needed = [Requirement(line) for line in _installed().requires or []]
+    chosen = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": extra})]
+    return sorted(f"{one.name}{one.specifier}" for one in chosen)
+
+
+def _installed() -> Distribution:
+    try:
+        return distribution(DISTRIBUTION)
+    except PackageNotFoundError as error:
+        raise UserInputError("synclr-hf is not installed, only imported; install it: type pip install .") from error
 
 
 def _digest(content: bytes) -> str:

@@ -12,8 +12,9 @@ from huggingface_hub import HfApi, ModelCard
 from small_run import RECIPE, SMALLER, synclr
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.hub.publication import PublishConfig, check_repo_id, plan_publication
+from synclr_hf.hub.publication import PublishConfig, plan_publication
 from synclr_hf.hub.publish import publish
+from synclr_hf.hub.repository import check_repo_id
 from synclr_hf.hub.wheel import build_wheel
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's LFS upload

@@ -16,7 +16,7 @@ from synclr_hf.data.seeds import seed_for
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.labelled.stored_sets import content_state, is_toy_set
 from synclr_hf.evaluation.seeing.shown_pictures import Origin, ShownPictures, in_turns, shown_pictures
-from synclr_hf.hub.publication import published_card
+from synclr_hf.hub.dataset_files import published_card
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -66,4 +66,15 @@ def launch(explorer: Explorer, *, port: int | None = None, host: str = "127.0.0.
 def theme() -> gr.themes.Base:
     """Return the theme: quiet, with the fonts of the visitor's machine, so that nothing is loaded from elsewhere."""
     hues = {"primary_hue": "teal", "secondary_hue": "teal", "neutral_hue": "slate"}
-    return gr.themes.Default(**hues, font=_FONTS, font_mono=_MONO)
+    quiet = gr.themes.Default(**hues, font=_FONTS, font_mono=_MONO)
+    return quiet.set(  # white words need a darker ground than the theme's, links a lighter colour in the dark
+        color_accent="*primary_700",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_600",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_300",
+        block_label_text_color="*neutral_700",
+        block_title_text_color="*neutral_700",
+    )
