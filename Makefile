@@ -5,7 +5,7 @@ TORCH ?= torch
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CODE := synclr_hf scripts tests
+CODE := synclr_hf scripts spaces tests
 # One process a core; one that is done takes tests over from the others.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
 

@@ -9,7 +9,7 @@ LONGEST = 20_000
 _FRONT_MATTER = re.compile(r"\A\s*---\n.*?\n---\n", re.DOTALL)
 _PICTURE = re.compile(r"!\[([^\]]*)\]\([^)]*\)|!\[([^\]]*)\]\[[^\]]*\]")
 _TAG = re.compile(r"<(?=[a-zA-Z/!?])")
-_LINK = re.compile(r"(?<!\\)\[([^\]]*)\]\(\s*(?!https?://)[^)]*\)")
+_LINK = re.compile(r"(?<!\\)\[([^\]]*)\]\(\s*(?!https?://)(?:[^()]|\([^()]*\))*\)")
 _REFERENCE = re.compile(r"^\s{0,3}\[[^\]]+\]:\s+\S+.*$", re.MULTILINE)
 
 

@@ -1,0 +1,26 @@
+"""A tiny encoder, its index, and an explorer over both, made once a module."""
+
+import pytest
+from tiny_index import save_tiny_encoder, write_tiny_index
+
+from synclr_hf.explorer.config import ExplorerConfig
+from synclr_hf.explorer.session import Explorer
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder_folder(tmp_path_factory):
+    return save_tiny_encoder(tmp_path_factory.mktemp("tiny") / "encoder")
+
+
+@pytest.fixture(scope="session")
+def tiny_index_folder(tmp_path_factory, tiny_encoder_folder):
+    return write_tiny_index(tmp_path_factory.mktemp("tiny") / "index", tiny_encoder_folder)
+
+
+@pytest.fixture(scope="session")
+def explorer(tiny_encoder_folder, tiny_index_folder):
+    explorer = Explorer(ExplorerConfig(tiny_encoder_folder, tiny_index_folder))
+    explorer.start()
+    explorer.wait(60)
+    explorer.encoder(1)
+    return explorer
