@@ -85,7 +85,13 @@ def test_similarity_with_a_patch(explorer):
 def test_the_download_loads_again(explorer, tmp_path):
     found = pca_maps(explorer, shapes(), 112)
     with zipfile.ZipFile(io.BytesIO(found.zipped(1.0))) as files:
-        assert sorted(files.namelist()) == ["map_1.png", "map_2.png", "map_3.png", "pca_basis.safetensors", "sheet.png"]
+        assert sorted(files.namelist()) == [
+            "map_1.png",
+            "map_2.png",
+            "map_3.png",
+            "pca_basis.safetensors",
+            "sheet.png",
+        ]
         files.extractall(tmp_path)
     basis = PcaBasis.load(tmp_path / "pca_basis.safetensors")
     assert torch.equal(basis.components.directions, found.basis.components.directions)

@@ -65,7 +65,8 @@ def _of_folder(folder: Path, name: str) -> PictureIndex:
         if (folder / CARDS_FOLDER / f"{card}.md").is_file()
     }
     faiss_file = folder / FAISS_FILE
-    return PictureIndex(rows, facts, name, cards, str(faiss_file) if faiss_file.is_file() else None)
+    shown = "/".join(folder.resolve().parts[-2:])  # visitors of the page need not know where it lies
+    return PictureIndex(rows, facts, shown, cards, str(faiss_file) if faiss_file.is_file() else None)
 
 
 def _of_hub(repo_id: str, revision: str) -> PictureIndex:
