@@ -89,6 +89,6 @@ class IndexFacts:
                 "synclr index --model MODEL --images IMAGES --output-dir FOLDER"
             ) from error
         raise UserInputError(
-            f"'{where}' was made by another version of synclr_hf (index version {version}, readable: {_VERSION}); make "
-            "it anew: type synclr index --model MODEL --images IMAGES --output-dir FOLDER"
+            f"'{where}' was made by another version of synclr_hf (index version {version}, readable: {_VERSION}); "
+            "make it anew: type synclr index --model MODEL --images IMAGES --output-dir FOLDER"
         )
