@@ -174,11 +174,11 @@ class Explorer:
         self._open_index(encoder)
         self._load_others()
 
-    def _open_index(self, encoder: Encoder) -> None:
+    def _open_index(self, encoder: Encoder, stage: Stage = "loading") -> None:
         reason = self._how_to_build()
         if self.config.index is not None:
             try:
-                self._say("loading", "opening the index of pictures")
+                self._say(stage, "opening the index of pictures")
                 from synclr_hf.explorer.index.opening import open_index
 
                 index = open_index(self.config.index)
@@ -241,7 +241,7 @@ class Explorer:
                 logger.exception("the index cannot be built")
             self._say("ready", f"ready: {self.config.model_name}, without an index", _told(error))
             return
-        self._open_index(encoder)
+        self._open_index(encoder, "building")
         self._load_others()
 
     def _hear(self, done: int, total: int) -> None:

@@ -49,7 +49,7 @@ def large():
 
 def plain(index, query, rows, count):
     stored = torch.cat(list(index.embeddings())).double().numpy()
-    scores = stored[rows] @ (query / np.linalg.norm(query))
+    scores = (stored[rows] @ (query / np.linalg.norm(query))).round(9)
     order = np.lexsort((rows, -scores))[:count]
     return [int(rows[place]) for place in order], scores[order].clip(-1, 1)
 
