@@ -29,6 +29,8 @@ COMMANDS = {
     "ablate": "train the rows of the paper's tables 4 and 5 and compare them",
     "evaluate": "evaluate encoders on benchmarks or your own labelled pictures, by the paper's protocols and others",
     "compare": "put evaluations side by side, beside the paper's numbers where they are of the same kind",
+    "index": "put pictures with what encoders see in them into an index that can be searched and looked at",
+    "demo": "look at what an encoder sees, in the browser: retrieval, PCA maps, the data, two encoders side by side",
     "visualize": "see what an encoder sees: PCA maps, attention, nearest neighbours, a map of the pictures",
 }
 

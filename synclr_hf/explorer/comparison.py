@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from synclr_hf.errors import UserInputError
+from synclr_hf.errors import UserInputError, unknown_name
+from synclr_hf.evaluation.neighbours import first_largest
+from synclr_hf.explorer.index.opened import NO_CAPTION
+from synclr_hf.explorer.index.stage import PIXELS, UNTRAINED
+from synclr_hf.explorer.retrieval import check_row
+from synclr_hf.explorer.search import similarities
 
 if TYPE_CHECKING:
     from synclr_hf.explorer.index.opened import PictureIndex
@@ -115,7 +121,10 @@ def two_encoders(index: PictureIndex, first: str, second: str) -> tuple[int, int
     names = [one.name for one in index.facts.encoders]
     if len(names) < 2:
         raise UserInputError(one_encoder_words(index))
-    numbers = index.number_of(first), index.number_of(second)
+    for name in (first, second):
+        if name not in names:
+            raise unknown_name("encoder", name, names, "one of these")
+    numbers = names.index(first), names.index(second)
     if numbers[0] == numbers[1]:
         raise UserInputError(f"both sides are '{first}'; choose two different encoders of {', '.join(names)}")
     return numbers
@@ -132,9 +141,9 @@ def one_encoder_words(index: PictureIndex) -> str:
 
 def told_name(name: str) -> str:
     """Return the name of an encoder, with a plain word where it has learnt nothing."""
-    if name.startswith("untrained:"):
+    if name.startswith(UNTRAINED):
         return f"{name} (untrained: random weights, it has learnt nothing)"
-    return f"{name} (raw pixels, no model)" if name == "pixels" else name
+    return f"{name} (raw pixels, no model)" if name == PIXELS else name
 
 
 def random_row(index: PictureIndex, visitor: str, press: int) -> int:
@@ -150,9 +159,8 @@ def compare_row(index: PictureIndex, row: int, encoders: tuple[int, int], count:
         UserInputError: there is no such row, or `count` is not allowed.
     """
     _check_filled(index)
-    if not 0 <= row < len(index):
-        raise UserInputError(f"there is no picture {row}; this index has the pictures 0 to {len(index) - 1}")
-    return compare(index, [_stored_feature(index, row, number) for number in encoders], encoders, count, row=row)
+    check_row(index, row)
+    return compare(index, [index.embedding(row, number) for number in encoders], encoders, count, row=row)
 
 
 def compare_picture(explorer: Explorer, picture: Any, encoders: tuple[int, int], count: int) -> Comparison:
@@ -164,14 +172,12 @@ def compare_picture(explorer: Explorer, picture: Any, encoders: tuple[int, int],
         encoders: numbers of the two.
         count: pictures of each.
     """
-    from synclr_hf.evaluation.encoding.features import encoder_features
-    from synclr_hf.evaluation.labelled.labelled_images import labelled_pictures
+    from synclr_hf.explorer.queries import picture_queries
 
-    nothing = np.zeros(1, dtype=np.int64)
-    data = labelled_pictures([picture], nothing, ("",), nothing)
+    models = [explorer.encoder(number) for number in encoders]  # waits for them, before others have to wait for us
     with explorer.computing:
-        features = [encoder_features(explorer.encoders[number], data).features[0] for number in encoders]
-    return compare(explorer.index, features, encoders, count)
+        queries = [picture_queries(model, [picture])[0] for model in models]
+    return compare(explorer.index, queries, encoders, count)
 
 
 @torch.inference_mode()
@@ -203,15 +209,16 @@ def compare(
         candidates = candidates[candidates != row]
         if len(candidates) == 0:
             raise UserInputError("this index holds nothing but the query; build one with more pictures")
-    similarities = [
-        _similarities(index, query, number)[candidates] for query, number in zip(queries, encoders, strict=True)
+    both = [
+        similarities(index, F.normalize(query.float(), dim=0)[None], number)[0, candidates].clamp(-1, 1)
+        for query, number in zip(queries, encoders, strict=True)
     ]
-    found = [values.sort(descending=True, stable=True).indices[:count] for values in similarities]
+    found = [first_largest(values[None], count)[1][0] for values in both]
     shared = set(found[0].tolist()) & set(found[1].tolist())
     siblings = set() if row is None else _siblings(index, row)
     answers = []
     for side, number in enumerate(encoders):
-        values, others = similarities[side], similarities[1 - side]
+        values, others = both[side], both[1 - side]
         hits = []
         for rank, place in enumerate(found[side].tolist(), start=1):
             picture = index.picture(int(candidates[place]))
@@ -239,22 +246,6 @@ def _check_filled(index: PictureIndex) -> None:
         raise UserInputError(f"the index '{index.name}' has no pictures; build one with some: type synclr index")
 
 
-def _stored_feature(index: PictureIndex, row: int, number: int) -> Tensor:
-    """Return the feature of a row as float32, (D,)."""
-    for piece in index.embeddings(number):
-        if row < len(piece):
-            return piece[row].float()
-        row -= len(piece)
-    raise IndexError(row)
-
-
-def _similarities(index: PictureIndex, query: Tensor, number: int) -> Tensor:
-    """Return the cosine of every row's feature and the query, (N,) float32."""
-    query = torch.nn.functional.normalize(query.float(), dim=0)
-    rows = 4096  # a piece of float32 that stays in the cache
-    return torch.cat([part.float() @ query for piece in index.embeddings(number) for part in piece.split(rows)])
-
-
 def _rank(values: Tensor, place: int) -> int:
     """Return the place of an entry among all, from 1, the largest first; of equals the earlier one."""
     return 1 + int((values > values[place]).sum()) + int((values[:place] == values[place]).sum())
@@ -262,8 +253,10 @@ def _rank(values: Tensor, place: int) -> int:
 
 def _siblings(index: PictureIndex, row: int) -> set[int]:
     """Return the other rows of a row's caption."""
-    captions = index.rows.data.column("caption_id").to_numpy()
-    return set(np.flatnonzero(captions == captions[row]).tolist()) - {row}
+    caption_id = index.picture(row).caption_id
+    if caption_id == NO_CAPTION:
+        return set()
+    return set(np.flatnonzero(index.table.column("caption_id").to_numpy() == caption_id).tolist()) - {row}
 
 
 def _concept_share(index: PictureIndex, row: int, siblings: set[int], hits: list[ComparedHit]) -> ConceptShare | None:

@@ -26,6 +26,7 @@ from synclr_hf.evaluation.seeing.attention import attention_maps, has_class_toke
 from synclr_hf.evaluation.seeing.foreground_split import read_threshold
 from synclr_hf.evaluation.seeing.pca import PcaBasis, fit_pca_basis
 from synclr_hf.evaluation.seeing.principal_components import principal_components
+from synclr_hf.evaluation.seeing.resolution import whole_patches
 from synclr_hf.evaluation.seeing.shown_pictures import ShownPictures, in_turns, shown_pictures
 from synclr_hf.report.visualize_map import THUMBNAIL, class_map, thumbnail_map
 from synclr_hf.report.visualize_patches import attention_sheet, pca_sheet
@@ -216,8 +217,7 @@ def prepared(image: Image.Image, config: VisualizeConfig, patch: int) -> Image.I
     """
     if config.height is not None and config.width is not None:
         return ImageOps.fit(image, (config.width, config.height), Image.Resampling.BICUBIC)
-    scale = config.size / max(image.size) / patch
-    return image.resize([max(1, round(side * scale)) * patch for side in image.size], Image.Resampling.BICUBIC)
+    return whole_patches(image, config.size, patch)
 
 
 def _patch_pictures(work: _Work, what: str, see: Callable[[Encoder, Tensor], Tensor]) -> tuple[list, list[Tensor]]:

@@ -17,7 +17,7 @@ from synclr_hf.explorer.comparison import (
 )
 from synclr_hf.explorer.comparison_words import answer_words, comparison_words, hit_words, pictures_words
 from synclr_hf.explorer.index.facts import IndexFacts
-from synclr_hf.explorer.index.opened import open_index
+from synclr_hf.explorer.index.opening import open_index
 from synclr_hf.explorer.search import nearest
 from synclr_hf.explorer.session import Explorer, ExplorerConfig
 
@@ -113,7 +113,7 @@ def test_what_cannot_be_compared(explorer):
     with pytest.raises(UserInputError, match="unknown encoder 'pixel' .did you mean 'pixels'"):
         two_encoders(index, model, "pixel")
     assert two_encoders(index, "pixels", model) == (1, 0)
-    with pytest.raises(UserInputError, match="no picture 36; this index has the pictures 0 to 35"):
+    with pytest.raises(UserInputError, match="no picture 36 .* allowed: 0 to 35"):
         compare_row(index, 36, (0, 1), 4)
     with pytest.raises(UserInputError, match="no picture -1"):
         compare_row(index, -1, (0, 1), 4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +26,37 @@ _NO_CLASS = ""
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the pictures of an images set come from: a caption with all its pictures is one of its rows.
+
+    Attributes:
+        rows: the set.
+        own: (N,) int64, the row of each picture.
+        places: (N,) int64, which of the row's pictures it is, counted from 0.
+    """
+
+    rows: Dataset
+    own: np.ndarray
+    places: np.ndarray
+
+
+@dataclass(frozen=True)
 class ShownPictures:
     """Pictures of any source.
 
     Attributes:
         data: the pictures, still encoded; without classes all labels are 0 and `label_names` is `("",)`.
         texts: what is known about each: its class, else its caption, else the name of its file, else nothing.
+        origin: where the pictures of an images set come from; `None` for others, and for chosen rows.
+        fingerprint: of the data set that they are; empty for picture files.
+        captions: the caption of each, where a data set has captions beside its classes.
     """
 
     data: LabelledImages
     texts: Sequence[str]
+    origin: Origin | None = None
+    fingerprint: str = ""
+    captions: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.data)
@@ -128,11 +149,13 @@ def _of_data_set(rows: Dataset, source: str) -> ShownPictures:
         concepts = ["" if name is None else name for name in plain["concept"][:]]
         captions = plain["caption"][:] if "caption" in rows.column_names else [""] * len(rows)
         pictures = PictureColumn(storage, "images", own, places)
-        return _shown(pictures, [concepts[row] for row in own], [captions[row] or "" for row in own])
+        shown = _shown(pictures, [concepts[row] for row in own], [captions[row] or "" for row in own])
+        return replace(shown, origin=Origin(rows, own, places), fingerprint=rows._fingerprint)
     pictures = PictureColumn(storage, image_column(rows, source), np.arange(len(rows)))
     captions = next((name for name in _CAPTION_COLUMNS if name in rows.column_names), None)
     texts = [text if isinstance(text, str) else "" for text in plain[captions][:]] if captions else [""] * len(rows)
-    return _shown(pictures, _classes(rows, source), texts)
+    shown = _shown(pictures, _classes(rows, source), texts)
+    return replace(shown, fingerprint=rows._fingerprint, captions=texts if captions else None)
 
 
 def _classes(rows: Dataset, source: str) -> list[str] | None:

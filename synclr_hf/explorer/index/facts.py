@@ -12,6 +12,10 @@ from synclr_hf.errors import UserInputError
 
 FACTS_FILE = "index.json"
 """Lies at the root of an index."""
+CARDS_FOLDER = "cards"
+"""Holds the cards of the sets that the pictures are from."""
+FAISS_FILE = "faiss/embedding.faiss"
+"""A prepared FAISS index of the first encoder, where one was asked for."""
 _KIND, _VERSION = "synclr_hf picture index", 1
 
 
@@ -20,7 +24,8 @@ class IndexedEncoder:
     """One encoder of an index.
 
     Attributes:
-        name: as it was typed: a folder, a Hub id, `untrained:` before one of these, or `pixels`.
+        name: what it is called: a Hub id, the last part of a folder's path, `untrained:` before one of these, or
+            `pixels`. Runs are moved and published, so which one it is, is told by `fingerprint` and never by the name.
         column: of its features in the rows.
         width: D, length of a feature.
         fingerprint: checksum of weights and settings, `Encoder.fingerprint` in float32.
@@ -44,6 +49,7 @@ class IndexFacts:
         images: name of the pictures' data set: a Hub id, or the last part of a folder's path.
         is_toy: whether the toy world drew the pictures.
         thumbnail_size: longest side of a stored picture in pixels.
+        faiss: `factory` and `recall_at_10` (share of the exact ten nearest that it finds) of a prepared FAISS index.
     """
 
     encoders: tuple[IndexedEncoder, ...]
@@ -51,6 +57,7 @@ class IndexFacts:
     images: str = ""
     is_toy: bool = False
     thumbnail_size: int = 224
+    faiss: Mapping[str, Any] | None = None
 
     def save(self, folder: str | Path) -> None:
         """Write them into the folder of an index."""

@@ -1,12 +1,11 @@
-"""An index as it is used: rows, thumbnails and features through a memory map."""
+"""An index as it is used: rows, thumbnails and features through a memory map; many threads may read at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,11 +13,19 @@ from PIL import Image
 from torch import Tensor
 
 from synclr_hf.data.pictures import open_picture
-from synclr_hf.explorer.index.facts import FACTS_FILE, IndexFacts
-from synclr_hf.explorer.index.schema import TEXT_COLUMNS
+from synclr_hf.errors import UserInputError
+from synclr_hf.explorer.index.facts import IndexFacts
+from synclr_hf.explorer.index.schema import TEXT_COLUMNS, index_features
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
+
+    from synclr_hf.evaluation.encoding.encoders import Encoder
+
+NO_CAPTION = -1
+"""`caption_id` of pictures that were not drawn from a caption."""
+_CHECKED_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class IndexedPicture:
 
     Attributes:
         row: its place in the index.
-        caption_id: which caption it shows.
+        caption_id: which caption it shows; `NO_CAPTION`: none.
         place: which of the caption's pictures it is, counted from 0.
         caption: the caption; empty where none is known, likewise the others.
         concept: what the caption is about, or the class of a labelled picture.
@@ -51,73 +58,138 @@ class PictureIndex:
         rows: the data set, see `index_features`.
         facts: what the index says of itself.
         name: where it was opened from, for errors and captions.
+        cards: name of a set (`captions`, `images`) -> its card as Markdown, as far as they are there.
+        faiss_file: a prepared FAISS index of the first encoder, if there is one.
+
+    Raises:
+        UserInputError: rows and facts do not belong together, or features are not finite.
     """
 
-    def __init__(self, rows: Dataset, facts: IndexFacts, name: str) -> None:
+    def __init__(
+        self,
+        rows: Dataset,
+        facts: IndexFacts,
+        name: str,
+        cards: dict[str, str] | None = None,
+        faiss_file: str | None = None,
+    ) -> None:
         from datasets import Image as ImageFeature
 
+        self.facts, self.name, self.cards, self.faiss_file = facts, name, cards or {}, faiss_file
+        self._check(rows)
         self.rows = rows.cast_column("image", ImageFeature(decode=False))
-        self.facts, self.name = facts, name
+        self.table: pa.Table = self.rows.data.table
+        """The columns, memory-mapped; `rows` has no indices between them and this."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def picture(self, row: int) -> IndexedPicture:
         """Return what is known about the picture of a row."""
-        told = self.rows.select_columns(["caption_id", "place", *TEXT_COLUMNS])[int(row)]
-        return IndexedPicture(
-            int(row), told["caption_id"], told["place"], **{name: told[name] or "" for name in TEXT_COLUMNS}
-        )
+        told = {name: self._cell(name, row) for name in ("caption_id", "place", *TEXT_COLUMNS)}
+        told |= {name: told[name] or "" for name in TEXT_COLUMNS}
+        told["caption_id"] = NO_CAPTION if told["caption_id"] is None else told["caption_id"]
+        return IndexedPicture(row=int(row), **{**told, "place": told["place"] or 0})
 
     def thumbnail(self, row: int) -> Image.Image:
         """Return the stored picture of a row, RGB."""
-        return open_picture(self.rows.select_columns(["image"])[int(row)]["image"])
+        return open_picture(self._cell("image", row))
 
     def embeddings(self, number: int = 0) -> Sequence[Tensor]:
         """Return the features of encoder `number` as pieces of (n, D) float16, in the order of the rows, unread."""
         encoder = self.facts.encoders[number]
-        column = self.rows.data.column(encoder.column)
-        return [torch.from_dlpack(chunk.flatten()).view(-1, encoder.width) for chunk in column.chunks]
+        chunks = self.table.column(encoder.column).chunks
+        return [torch.from_dlpack(chunk.flatten()).view(-1, encoder.width) for chunk in chunks if len(chunk)]
+
+    def embedding(self, row: int, number: int = 0) -> Tensor:
+        """Return the feature of one row, (D,) float32."""
+        column = self.table.column(self.facts.encoders[number].column)
+        return torch.tensor(column.slice(row, 1).combine_chunks().flatten().to_numpy().astype(np.float32))
 
     @cached_property
     def concepts(self) -> list[str]:
         """The concepts of the pictures, sorted, without the empty one."""
-        return sorted(name for name in self.rows.unique("concept") if name)
+        return self.distinct("concept")
+
+    @cached_property
+    def concept_set(self) -> frozenset[str]:
+        """The same, to ask whether there is one."""
+        return frozenset(self.concepts)
+
+    @cached_property
+    def has_captions(self) -> bool:
+        """Whether pictures were drawn from captions, several of one caption."""
+        column = self.table.column("caption_id")
+        return column.null_count < len(column)
+
+    def distinct(self, column: str) -> list[str]:
+        """Return the different texts of a column, sorted, without the empty one."""
+        return sorted(text for text in self.table.column(column).unique().to_pylist() if text)
 
     def rows_of_concepts(self, concepts: Sequence[str]) -> np.ndarray:
         """Return the rows of some concepts, (n,) int64, ascending."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        is_one = pc.is_in(self.rows.data.column("concept"), value_set=pa.array(list(concepts), pa.string()))
-        return np.flatnonzero(is_one.to_numpy(zero_copy_only=False))
+        is_one = pc.is_in(self.table.column("concept"), value_set=pa.array(list(concepts), pa.string()))
+        return np.flatnonzero(is_one.to_numpy())
 
-    def number_of(self, name: str) -> int:
-        """Return the number of the encoder of that name.
+    def encoder_number(self, encoder: Encoder) -> int:
+        """Return the number of the encoder of the index that is this one: same weights, same settings.
 
         Raises:
-            UserInputError: there is none.
+            UserInputError: there is none; the message says which models made the index.
         """
-        from synclr_hf.errors import unknown_name
+        for number, one in enumerate(self.facts.encoders):
+            if one.fingerprint == encoder.fingerprint:
+                return number
+        raise UserInputError(self._other_model(encoder))
 
-        names = [one.name for one in self.facts.encoders]
-        if name not in names:
-            raise unknown_name("encoder", name, names, f"one of those that '{self.name}' holds")
-        return names.index(name)
+    def _other_model(self, encoder: Encoder) -> str:
+        names = ", ".join(f"'{one.name}'" for one in self.facts.encoders)
+        advice = f"type synclr index --model {encoder.name} --images IMAGES --output-dir FOLDER, or give another index"
+        settings = encoder.settings()
+        for one in self.facts.encoders:
+            differing = [name for name in settings if one.settings.get(name, settings[name]) != settings[name]]
+            if one.name == encoder.name and differing:
+                told = ", ".join(f"{name} {one.settings[name]} there, {settings[name]} here" for name in differing)
+                return f"the index '{self.name}' was made with other settings of '{one.name}' ({told}); {advice}"
+            if one.name == encoder.name:
+                return f"the index '{self.name}' was made with other weights of '{one.name}'; {advice}"
+        return f"the index '{self.name}' was made with {names}, not with '{encoder.name}'; {advice}"
+
+    def _cell(self, column: str, row: int) -> Any:
+        return self.table.column(column)[int(row)].as_py()
+
+    def _check(self, rows: Dataset) -> None:
+        wanted = index_features(self.facts.encoders)
+        odd = [name for name, kind in wanted.items() if name not in rows.features or rows.features[name] != kind]
+        if odd or len(rows) != self.facts.num_pictures:
+            told = f"column {odd[0]} is missing or of another type" if odd else f"{len(rows)} rows are there"
+            raise UserInputError(
+                f"the index '{self.name}' is damaged: it should have {self.facts.num_pictures} pictures seen by "
+                f"{len(self.facts.encoders)} encoders, but {told}; run the command that made it again"
+            )
+        if rows._indices is not None:
+            raise ValueError("an index is opened as it lies on the disk, without a choice of rows")
 
 
-def open_index(path_or_hub_id: str) -> PictureIndex:
-    """Open an index.
-
-    Args:
-        path_or_hub_id: a folder that `synclr index` wrote, or `org/name` on the Hub.
+def check_finite(index: PictureIndex) -> None:
+    """Refuse an index with features that are NaN, infinite or not of length one, by an even sample of its rows.
 
     Raises:
-        UserInputError: nothing is there, or no index.
+        UserInputError: names the row.
     """
-    from datasets import load_dataset
-
-    folder = Path(path_or_hub_id).expanduser()
-    facts = IndexFacts.load(folder / FACTS_FILE, str(path_or_hub_id))
-    files = sorted(str(path) for path in folder.glob("data/train-*.parquet"))
-    return PictureIndex(load_dataset("parquet", data_files=files, split="train"), facts, str(path_or_hub_id))
+    step = max(1, len(index) // _CHECKED_ROWS)
+    for number, encoder in enumerate(index.facts.encoders):
+        start = 0
+        for piece in index.embeddings(number):
+            places = torch.arange((-start) % step, len(piece), step)
+            lengths = torch.linalg.vector_norm(piece[places].float(), dim=1)
+            bad = places[~((lengths - 1).abs() < 0.01)]
+            if len(bad):
+                raise UserInputError(
+                    f"the features of '{encoder.name}' in the index '{index.name}' are damaged (row "
+                    f"{start + int(bad[0])} is not of length one); run the command that made it again"
+                )
+            start += len(piece)
