@@ -14,6 +14,8 @@ from synclr_hf.report.visualize_sheets import enlarged, overlay
 
 LONG_SIDE = 320
 """Pixels of a drawn map at most, if its patches allow."""
+_CHOSEN_FROM = 480
+"""Pixels of the longer side of a picture whose patches can be chosen."""
 _COLOURS = "magma"
 _LOW = 0.02
 """Quantile of all similarities that is drawn black."""
@@ -75,3 +77,17 @@ def frame(image: Image.Image, row: int, column: int, side: int) -> None:
     box = (column * side, row * side, (column + 1) * side - 1, (row + 1) * side - 1)
     draw.rectangle(box, outline="black", width=3)
     draw.rectangle(box, outline="white", width=1)
+
+
+def with_grid(image: Image.Image, grid: tuple[int, int]) -> tuple[Image.Image, int]:
+    """Return a picture enlarged, with thin lines between its patches, and the side of a patch in its pixels."""
+    rows, columns = grid
+    side = max(8, _CHOSEN_FROM // max(grid))
+    drawn = image.resize((columns * side, rows * side), Image.Resampling.BICUBIC)
+    lines = Image.new("RGBA", drawn.size, (0, 0, 0, 0))
+    draw = ImageDraw.Draw(lines)
+    for column in range(1, columns):
+        draw.line([(column * side, 0), (column * side, drawn.height)], fill=(255, 255, 255, 110))
+    for row in range(1, rows):
+        draw.line([(0, row * side), (drawn.width, row * side)], fill=(255, 255, 255, 110))
+    return Image.alpha_composite(drawn.convert("RGBA"), lines).convert("RGB"), side

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from synclr_hf.data.pictures import open_picture
-from synclr_hf.errors import UserInputError
+from synclr_hf.errors import UserInputError, unknown_name
 from synclr_hf.explorer.index.facts import IndexFacts
 from synclr_hf.explorer.index.schema import TEXT_COLUMNS, index_features
 
@@ -133,6 +133,17 @@ class PictureIndex:
 
         is_one = pc.is_in(self.table.column("concept"), value_set=pa.array(list(concepts), pa.string()))
         return np.flatnonzero(is_one.to_numpy())
+
+    def number_of(self, name: str) -> int:
+        """Return the number of the encoder of that name.
+
+        Raises:
+            UserInputError: there is none.
+        """
+        names = [one.name for one in self.facts.encoders]
+        if name not in names:
+            raise unknown_name("encoder", name, names, "one of those that the index holds")
+        return names.index(name)
 
     def encoder_number(self, encoder: Encoder) -> int:
         """Return the number of the encoder of the index that is this one: same weights, same settings.

@@ -1,4 +1,4 @@
-"""The tab "Compare": two encoders side by side on the same query."""
+"""The tab "Compare": two encoders side by side on the same query, with honest captions."""
 
 from __future__ import annotations
 
@@ -6,118 +6,139 @@ from typing import Any
 
 import gradio as gr
 
-from synclr_hf.explorer.page.components import PictureGallery, Shown, Upload
+from synclr_hf.errors import UserInputError
+from synclr_hf.explorer.comparison import (
+    Comparison,
+    compare_picture,
+    compare_row,
+    one_encoder_words,
+    random_row,
+    told_name,
+    two_encoders,
+)
+from synclr_hf.explorer.comparison_words import ABOUT, answer_words, comparison_words, hit_words, pictures_words
+from synclr_hf.explorer.page.components import PRIVATE, PictureGallery, picture_upload
 from synclr_hf.explorer.page.friendly import friendly
 from synclr_hf.explorer.page.tab import Tab
 from synclr_hf.explorer.session import Explorer
+from synclr_hf.explorer.uploads import read_upload
 
 
 def comparison_tab(explorer: Explorer) -> Tab:
     """Build the tab inside an open `gr.Tab`."""
-    about = gr.Markdown("Two encoders, the same query. Similarities of two encoders cannot be compared.")
+    functions = _Functions(explorer)
+    query_row, presses = gr.State(None), gr.State(0)
+    about = gr.Markdown(ABOUT)
     with gr.Row():
-        with gr.Column():
-            upload = Upload("Query picture to compare on", height=240)
-            random = gr.Button("A random query from the index")
-        with gr.Column():
-            first = gr.Dropdown([], label="First encoder")
-            second = gr.Dropdown([], label="Second encoder")
-            count = gr.Slider(1, 48, value=8, step=1, label="Pictures of each encoder")
-        with gr.Column():
-            query = gr.Gallery(
-                label="The query", columns=1, allow_preview=False, object_fit="contain", interactive=False, height=240
-            )
-    told = gr.Markdown()
+        with gr.Column(scale=1, min_width=240):
+            picture = picture_upload("Query picture for both", height=240, elem_id="compare-query")
+            any_row = gr.Button("A random query from the index")
+        with gr.Column(scale=1, min_width=240):
+            first = gr.Dropdown([], label="First encoder", elem_id="first-encoder")
+            second = gr.Dropdown([], label="Second encoder", elem_id="second-encoder")
+            count = gr.Slider(1, 48, value=12, step=1, label="Number of results for each")
+            ask = gr.Button("Compare", variant="primary")
+    told = gr.Markdown(elem_id="compare-words")
+    sides = []
     with gr.Row():
-        sides, words = [], []
-        for side in ("first", "second"):
-            with gr.Column():
-                words.append(gr.Markdown())
-                sides.append(PictureGallery(explorer, f"Nearest for the {side} encoder", columns=4))
-    sent, asked, presses = gr.State(None), gr.State(None), gr.State(0)
-    shown = [asked, query, told, *words, *sides[0].outputs, *sides[1].outputs]
+        for name in ("first", "second"):
+            with gr.Column(min_width=240):
+                words = gr.Markdown()
+                sides.append((words, PictureGallery(explorer, f"Nearest for the {name}", elem_id=f"compare-{name}")))
+    results = gr.JSON(visible="hidden", label="Comparison")
+    outputs = [told, results]
+    for words, found in sides:
+        outputs += [words, found.gallery, *found.after]
 
-    def show(asked: int | str | None, first: str, second: str, count: float) -> list[Any]:
-        if asked is None:
-            return [gr.skip()] * len(shown)
-        from synclr_hf.explorer.comparison_words import answer_words, comparison_words, hit_words
+    def shown(event: Any) -> Any:
+        inputs = [picture, query_row, first, second, count]
+        return event.then(
+            friendly(lambda *given: functions.show(sides, *given)),
+            inputs,
+            outputs,
+            api_visibility="private",
+            concurrency_id="encoder",
+        )
 
-        comparison = _compared(explorer, asked, first, second, count)
-        picture = explorer.index.thumbnail(asked) if isinstance(asked, int) else asked
-        name = f"Picture {asked} of the index" if isinstance(asked, int) else "Uploaded picture"
-        values = [asked, [(picture, name)], comparison_words(comparison), *map(answer_words, comparison.answers)]
-        for side, answer in zip(sides, comparison.answers, strict=True):
-            values += side.values([Shown(hit.row, hit_words(hit)) for hit in answer.hits])
-        return values
+    picture.input(lambda: None, None, query_row, **PRIVATE)
+    shown(any_row.click(friendly(functions.any), presses, [picture, query_row, presses], **PRIVATE))
+    shown(ask.click(lambda: None, None, None, **PRIVATE))
+    number = gr.Number(None, visible="hidden", precision=0, label="Row of the index, instead of a picture")
+    gr.Button(visible="hidden").click(
+        friendly(functions.compare),
+        [picture, number, first, second, count],
+        results,
+        api_name="compare",
+        concurrency_id="encoder",
+    )
 
-    def show_random(presses: int, first: str, second: str, count: float, request: gr.Request) -> list[Any]:
-        from synclr_hf.explorer.comparison import random_row
+    def take(event: Any, chosen: Any) -> Any:
+        """Compare on a picture of the index."""
+        return shown(event.then(friendly(functions.take), [chosen], [picture, query_row], **PRIVATE))
 
-        row = random_row(explorer.index, str(request.session_hash), presses)
-        return [presses + 1, *show(row, first, second, count)]
+    def on_ready() -> list[Any]:
+        names = list(explorer.encoder_names)
+        choices = [(told_name(name), name) for name in names]
+        second_name = names[1] if len(names) > 1 else None
+        alone = "" if second_name else _as_code(one_encoder_words(explorer.index))
+        shown_first = gr.update(choices=choices, value=names[0])
+        shown_second = gr.update(choices=choices, value=second_name)
+        return [f"{ABOUT} {pictures_words(explorer.index.facts)}", shown_first, shown_second, alone]
+
+    return Tab(on_ready, [about, first, second, told], [found.panel for _, found in sides], take)
+
+
+class _Functions:
+    """What the tab does, typed and documented for the API."""
+
+    def __init__(self, explorer: Explorer) -> None:
+        self._explorer = explorer
 
     def compare(
-        picture: str | None, row: float | None, first: str, second: str, count: float = 8
-    ) -> dict[str, Any] | None:
-        """Compare what two encoders of the index find nearest to one query.
+        self,
+        picture: str | None,
+        row: int | None = None,
+        first_encoder: str | None = None,
+        second_encoder: str | None = None,
+        count: int = 12,
+    ) -> dict[str, Any]:
+        """Let two encoders of the index find the pictures nearest to a picture, or to a row of the index.
 
-        Args:
-            picture: the query: a picture file; empty: `row` is taken.
-            row: the query: a row of the index, counted from 0; it is itself left out.
-            first: name of an encoder of the index.
-            second: name of another one.
-            count: pictures of each encoder, 1 to 48.
-
-        Returns:
-            `answers` of both (encoder, median similarity, concept share, hits with row, rank, similarity, percentile,
-            rank_of_other, is_shared, is_sibling, caption, concept), `shared`, `searched` and `row`.
+        Returns `answers` of both (encoder, median similarity, concept share beside chance, hits with row, rank,
+        similarity, percentile, rank_of_other), how many hits are `shared`, and how many pictures were `searched`.
         """
-        asked = picture if picture is not None else None if row is None else int(row)
-        return _compared(explorer, asked, first, second, count).plain()
+        return self._compared(picture, row, first_encoder, second_encoder, count).plain()
 
-    def ready() -> list[Any]:
-        from synclr_hf.errors import UserInputError
-        from synclr_hf.explorer.comparison import one_encoder_words
-        from synclr_hf.explorer.comparison_words import ABOUT, pictures_words
+    def any(self, presses: int, request: gr.Request) -> tuple[Any, int, int]:
+        """Return a picture of the index by chance: the same visitor sees the same ones in the same order."""
+        row = random_row(self._explorer.index, str(request.session_hash), presses)
+        return self._explorer.index.thumbnail(row), row, presses + 1
 
-        try:
-            facts = explorer.index.facts
-        except UserInputError as error:
-            return [str(error), *[gr.update(interactive=False)] * 4]
-        names = [one.name for one in facts.encoders]
-        if len(names) < 2:
-            return [_as_code(one_encoder_words(explorer.index)), *[gr.update(interactive=False)] * 4]
-        on, chosen = gr.update(interactive=True), [gr.update(choices=names, value=names[n]) for n in (0, 1)]
-        return [f"{ABOUT}\n\n{pictures_words(facts)}", *chosen, on, on]
+    def take(self, row: int) -> tuple[Any, int]:
+        """Return a picture of the index that was chosen elsewhere."""
+        return self._explorer.index.thumbnail(int(row)), int(row)
 
-    settings, hidden = [first, second, count], {"api_visibility": "private", "concurrency_id": "comparison"}
-    upload.change(friendly(show), [upload, *settings], shown, **hidden)
-    sent.change(friendly(show), [sent, *settings], shown, **hidden)
-    random.click(friendly(show_random), [presses, *settings], [presses, *shown], **hidden)
-    for setting in (first.input, second.input, count.release):
-        setting(friendly(show), [asked, *settings], shown, **hidden)
-    row, answer = gr.Number(visible=False, precision=0, label="Row"), gr.JSON(visible=False, label="Comparison")
-    gr.Button(visible=False).click(
-        friendly(compare), [upload, row, *settings], answer, api_name="compare", concurrency_id="comparison"
-    )
-    return Tab(on_ready=ready, filled=[about, first, second, upload, random], galleries=sides, take_row=sent)
+    def show(self, sides: list[tuple[Any, PictureGallery]], *given: Any) -> list[Any]:
+        """Return what goes into words, results and both galleries."""
+        found = self._compared(*given)
+        index = self._explorer.index
+        values: list[Any] = [comparison_words(found), found.plain()]
+        for answer, (_, gallery) in zip(found.answers, sides, strict=True):
+            pictures = [(index.thumbnail(hit.row), hit_words(hit)) for hit in answer.hits]
+            values += [answer_words(answer), pictures, *gallery.values_after([hit.row for hit in answer.hits])]
+        return values
 
-
-def _compared(explorer: Explorer, asked: int | str | None, first: str, second: str, count: float) -> Any:
-    """Compare on a row of the index, or on the file of a picture."""
-    from synclr_hf.errors import UserInputError
-    from synclr_hf.explorer.comparison import compare_picture, compare_row, two_encoders
-    from synclr_hf.explorer.uploads import read_upload
-
-    encoders = two_encoders(explorer.index, first, second)
-    if asked is None:
-        raise UserInputError("there is no query; give a picture, or a row of the index")
-    if isinstance(asked, int):
-        return compare_row(explorer.index, asked, encoders, int(count))
-    return compare_picture(explorer, read_upload(asked), encoders, int(count))
+    def _compared(self, picture: str | None, row: int | None, first: Any, second: Any, count: int) -> Comparison:
+        index, names = self._explorer.index, list(self._explorer.encoder_names)
+        encoders = two_encoders(index, first or names[0], second or names[min(1, len(names) - 1)])
+        if row is None:
+            return compare_picture(self._explorer, read_upload(picture), encoders, int(count))
+        if row != int(row):
+            raise UserInputError(f"row {row} is no whole number; type 0 or more")
+        return compare_row(index, int(row), encoders, int(count))
 
 
 def _as_code(line: str) -> str:
     """Return a line whose command is shown as code."""
-    before, typed, command = line.partition("type ")
-    return f"{before}{typed}`{command}`" if command else line
+    before, _, command = line.partition("type ")
+    return f"{before}type `{command}`"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from synclr_hf.explorer.page.friendly import friendly
+from synclr_hf.explorer.page.wording import about_picture
 from synclr_hf.explorer.session import Explorer
+
+_CHOOSE = "Choose a picture to go on from it."
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+"""Options of an event that only the page uses."""
 
 
 class Upload(gr.Image):
@@ -17,67 +22,93 @@ class Upload(gr.Image):
     Gradio's own component opens the file before any check of ours; read it with `read_upload`.
     """
 
-    is_template = True  # the frontend shows it as what it is made of
-
-    def __init__(self, label: str = "Query picture", **options: Any) -> None:
-        super().__init__(label=label, sources=["upload", "webcam", "clipboard"], type="filepath", **options)
+    is_template = True  # the frontend shows it as what it is made of; it reads the parameters off `__init__`
 
     def preprocess(self, payload: Any) -> str | None:
         """Return the path of the uploaded file; gradio has checked that it is one."""
         return None if payload is None else payload.path
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A picture of the index as a gallery shows it.
+def picture_upload(label: str, *, height: int, elem_id: str | None = None) -> Upload:
+    """Return a field for one picture."""
+    sources = ["upload", "webcam", "clipboard"]
+    return Upload(label=label, height=height, elem_id=elem_id, sources=sources, type="filepath", format="png")
+
+
+class ChosenPicture:
+    """What is known about the picture that was chosen last, and where one can go with it.
 
     Attributes:
-        row: its place in the index.
-        words: below it, also what is read out to those who do not see it.
+        row: its row in the index, `None` before.
+        nearest: button that asks for the pictures nearest to it.
+        maps: button that asks for its PCA map.
+        side_by_side: button that compares two encoders on it.
+        parts: all components, filled by `nothing`.
     """
 
-    row: int
-    words: str
-
-
-class PictureGallery:
-    """Pictures of the index; one can be chosen by click or keyboard, and looked at elsewhere on the page.
-
-    Attributes:
-        chosen: row of the picture that is chosen, `None` before.
-        nearest: button that asks for the pictures nearest to the chosen one.
-        maps: button that asks for the PCA map of the chosen one.
-    """
-
-    def __init__(self, explorer: Explorer, label: str, *, columns: int = 4, elem_id: str | None = None) -> None:
+    def __init__(self, explorer: Explorer) -> None:
         self._explorer = explorer
-        self.gallery = gr.Gallery(
-            label=label, columns=columns, allow_preview=False, object_fit="contain", interactive=False, elem_id=elem_id
-        )
-        self.rows = gr.State([])
-        self.chosen = gr.State(None)
-        self.told = gr.Markdown()
-        with gr.Row():
-            self.nearest = gr.Button("More like this", size="sm", interactive=False)
-            self.maps = gr.Button("PCA map", size="sm", interactive=False)
-        self.gallery.select(
-            self._choose, [self.rows], [self.chosen, self.told, self.nearest, self.maps], api_visibility="private"
-        )
+        self.row = gr.State(None)
+        told = gr.Markdown(_CHOOSE, elem_classes="chosen-words")
+        with gr.Row(elem_classes="chosen-buttons"):
+            self.nearest = gr.Button("More like this", size="sm", interactive=False, min_width=120)
+            self.maps = gr.Button("PCA map", size="sm", interactive=False, min_width=120)
+            self.side_by_side = gr.Button("Compare encoders", size="sm", interactive=False, min_width=120)
+        self.parts = [self.row, told, self.nearest, self.maps, self.side_by_side]
 
-    @property
-    def outputs(self) -> list[Any]:
-        """The components that `values` fills."""
-        return [self.gallery, self.rows, self.chosen, self.told, self.nearest, self.maps]
+    def listen(self, grid: gr.Gallery, rows: gr.State) -> None:
+        """Take the picture that is chosen in a gallery which shows these rows."""
+        grid.select(friendly(self._choose), [rows], self.parts, **PRIVATE)
 
-    def values(self, pictures: Sequence[Shown]) -> list[Any]:
-        """Return what goes into `outputs` to show some pictures, none of them chosen."""
-        index = self._explorer.index
-        shown = [(index.thumbnail(picture.row), picture.words) for picture in pictures]
+    @staticmethod
+    def nothing(there_are_some: bool = True) -> list[Any]:
+        """Return what `parts` show while none is chosen."""
         off = gr.update(interactive=False)
-        return [shown, [picture.row for picture in pictures], None, "", off, off]
+        return [None, _CHOOSE if there_are_some else "", off, off, off]
 
     def _choose(self, rows: list[int], event: gr.SelectData) -> list[Any]:
         row = rows[event.index]
-        picture = self._explorer.index.picture(row)
         on = gr.update(interactive=True)
-        return [row, f"**{picture.concept}** {picture.caption}", on, on]
+        return [row, about_picture(self._explorer.index.picture(row)), on, on, on]
+
+
+class PictureGallery:
+    """Pictures of the index; one can be chosen by click or keyboard.
+
+    Attributes:
+        gallery: the pictures.
+        panel: what is said about the chosen one.
+        after: the components beside the pictures, filled by `values_after`.
+    """
+
+    def __init__(self, explorer: Explorer, label: str, *, columns: int = 4, elem_id: str | None = None) -> None:
+        self.gallery = picture_grid(label, columns=columns, elem_id=elem_id)
+        self._rows = gr.State([])
+        self.panel = ChosenPicture(explorer)
+        self.panel.listen(self.gallery, self._rows)
+        self.after = [self._rows, *self.panel.parts]
+
+    def values_after(self, rows: Sequence[int]) -> list[Any]:
+        """Return what goes into `after` when the gallery shows these rows, none of them chosen."""
+        return [list(rows), *self.panel.nothing(bool(rows))]
+
+
+def patch_at(side: int, event: gr.SelectData) -> tuple[int, int]:
+    """Return row and column of the patch that was chosen on a picture with patches of `side` pixels."""
+    x, y = event.index
+    return int(y) // side, int(x) // side
+
+
+def picture_grid(label: str, *, columns: int = 4, elem_id: str | None = None, words: bool = True) -> gr.Gallery:
+    """Return a gallery whose pictures are chosen, not enlarged, by a click; `words` says whether theirs are shown."""
+    return gr.Gallery(
+        label=label,
+        columns=columns,
+        allow_preview=False,
+        object_fit="contain",
+        interactive=False,
+        elem_id=elem_id,
+        elem_classes=["picture-grid"] if words else ["picture-grid", "without-words"],
+        buttons=[],
+        format="jpeg",
+    )

@@ -16,16 +16,16 @@ class Upload(gr.Image):
     Gradio's own component opens the file before any check of ours; read it with `read_upload`.
     """
 
-    is_template = True  # the frontend shows it as what it is made of
-
-    def __init__(self, label: str = "Query picture", **options: Any) -> None:
-        super().__init__(label=label, sources=["upload", "webcam", "clipboard"], type="filepath", **options)
+    is_template = True  # the frontend shows it as what it is made of; it reads the parameters off `__init__`
 
     def preprocess(self, payload: Any) -> str | None:
         """Return the path of the uploaded file; gradio has checked that it is one."""
         return None if payload is None else payload.path
-    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component

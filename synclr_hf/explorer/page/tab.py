@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from synclr_hf.explorer.page.components import PictureGallery
+from synclr_hf.explorer.page.components import ChosenPicture
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,12 @@ class Tab:
     Attributes:
         on_ready: fills the tab for a visitor when model and index are there: returns a value for each of `filled`.
         filled: components that `on_ready` fills.
-        galleries: pictures of the index that it shows; the page connects their buttons with the other tabs.
-        take_row: the component (a `gr.State`) that holds a row of the index which another tab has sent here, if the
-            tab takes any; the tab listens to its `change`.
+        panels: what is said about a picture that was chosen; the page connects their buttons with the other tabs.
+        take: what the tab does with a picture of the index that was chosen elsewhere: `take(event, row)` adds it
+            behind an event (`.then`); `row` is the component that holds the row.
     """
 
     on_ready: Callable[[], Sequence[Any]] | None = None
     filled: Sequence[Any] = ()
-    galleries: Sequence[PictureGallery] = field(default_factory=tuple)
-    take_row: Any = None
+    panels: Sequence[ChosenPicture] = field(default_factory=tuple)
+    take: Callable[[Any, Any], Any] | None = None
