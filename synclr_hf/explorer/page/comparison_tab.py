@@ -64,9 +64,11 @@ def comparison_tab(explorer: Explorer) -> Tab:
     shown(any_row.click(friendly(functions.any), presses, [picture, query_row, presses], **PRIVATE))
     shown(ask.click(lambda: None, None, None, **PRIVATE))
     number = gr.Number(None, visible="hidden", precision=0, label="Row of the index, instead of a picture")
+    # A client of the API has never seen the choices of the lists, and gradio would refuse every name of it.
+    names = [gr.Textbox(None, visible="hidden", label=f"Name of the {which} encoder") for which in ("first", "second")]
     gr.Button(visible="hidden").click(
         friendly(functions.compare),
-        [picture, number, first, second, count],
+        [picture, number, *names, count],
         results,
         api_name="compare",
         concurrency_id="encoder",
