@@ -37,7 +37,6 @@ def launch(explorer: Explorer, *, port: int | None = None, host: str = "127.0.0.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     page = build_page(explorer)
     page.queue(max_size=MOST_WAITING, default_concurrency_limit=AT_ONCE)
-    files = resources.files("synclr_hf.explorer.page")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # gradio asks its own server whether it is there
     explorer.start()
     try:
@@ -46,8 +45,7 @@ def launch(explorer: Explorer, *, port: int | None = None, host: str = "127.0.0.
             server_port=port,
             max_file_size=MAX_BYTES,
             theme=theme(),
-            css=(files / "style.css").read_text(encoding="utf-8"),
-            head=f"<script>{(files / 'page.js').read_text(encoding='utf-8')}</script>",
+            head=head(),
             footer_links=["api"],
             enable_monitoring=False,
             show_error=False,
@@ -61,6 +59,13 @@ def launch(explorer: Explorer, *, port: int | None = None, host: str = "127.0.0.
             "out"
         ) from error
     return str(url)
+
+
+def head() -> str:
+    """Return style and script for the head of the page; gradio's own way for styles puts a prefix on every rule."""
+    files = resources.files("synclr_hf.explorer.page")
+    style, script = ((files / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
+    return f"<style>{style}</style><script>{script}</script>"
 
 
 def theme() -> gr.themes.Base:

@@ -30,7 +30,7 @@ def retrieval_tab(explorer: Explorer) -> Tab:
                 concepts = choice(label="Only these concepts", multiselect=True, elem_id="concepts")
                 count = gr.Slider(1, 48, value=12, step=1, label="Number of results")
             with gr.Accordion("With a second picture", open=False):
-                second = picture_upload("Second picture", height=220)
+                second = picture_upload("Second picture", height=220, elem_id="second")
                 how = gr.Radio(
                     [("what both have (mean)", "mean"), ("the first without the second (difference)", "difference")],
                     value="mean",
