@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -25,8 +26,20 @@ class Upload(gr.Image):
     is_template = True  # the frontend shows it as what it is made of; it reads the parameters off `__init__`
 
     def preprocess(self, payload: Any) -> str | None:
-        """Return the path of the uploaded file; gradio has checked that it is one."""
-        return None if payload is None else payload.path
+        """Return the path of the uploaded file.
+
+        Gradio checks that it is one only where the request calls it a file: `{"path": "/any/picture"}` without `meta`
+        would be read from the disk of the server.
+
+        Raises:
+            gr.Error: it was not uploaded.
+        """
+        if payload is None or payload.path is None:
+            return None
+        file = Path(payload.path).resolve()
+        if not file.is_relative_to(Path(self.GRADIO_CACHE).resolve()):
+            raise gr.Error("upload the picture first", print_exception=False, title="Not possible")
+        return str(file)
 
 
 def picture_upload(label: str, *, height: int, elem_id: str | None = None) -> Upload:
