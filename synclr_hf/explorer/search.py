@@ -44,8 +44,8 @@ def nearest(
 ) -> list[list[Hit]]:
     """Return the nearest pictures for each query, best first; of equals the one with the smaller row.
 
-    Every similarity is computed, in float32. A prepared FAISS index answers instead where the index has one, faiss is
-    installed and nothing is filtered; see `PictureIndex.faiss`.
+    Every similarity is computed, in float32. Where the index has a prepared FAISS index of its first encoder, faiss is
+    installed and nothing is filtered, that one says which rows are looked at.
 
     Args:
         index: where to look.
@@ -69,20 +69,18 @@ def nearest(
     if len(index) == 0 or (rows is not None and len(rows) == 0):
         raise UserInputError("there is no picture to be found: nothing fits the filter; choose another one")
     queries = F.normalize(queries.float(), dim=1)
+    left_out = set(map(int, excluded))
     if rows is None and encoder == 0 and len(queries) == 1:
-        found = faiss_nearest(index, queries[0].numpy(), count + len(excluded))
-        if found is not None:
-            return [[Hit(row, min(1.0, value)) for row, value in found if row not in set(excluded)][:count]]
+        rows = faiss_nearest(index, queries[0].numpy(), count + len(left_out))  # candidates, compared exactly below
     if rows is None:
         similarity = similarities(index, queries, encoder)
         places = None
     else:
         places = torch.as_tensor(np.asarray(rows, dtype=np.int64))
         similarity = _chosen(index, queries, encoder, places)
-    wanted = count + len(excluded)
+    wanted = count + len(left_out)
     # A row and its copy may differ in the last bits, by where in a product they stand: they are equal all the same.
     values, found = first_largest(similarity.round_(decimals=6), wanted)
-    left_out = set(map(int, excluded))
     answers = []
     for near, columns in zip(values.clamp(-1, 1).tolist(), found, strict=True):
         numbers = (columns if places is None else places[columns]).tolist()
@@ -100,7 +98,7 @@ def similarities(index: PictureIndex, queries: Tensor, encoder: int = 0) -> Tens
         for rows in piece.split(ROWS_AT_ONCE):
             torch.matmul(rows.float(), queries.T, out=similarity[start : start + len(rows)])
             start += len(rows)
-    return similarity.T.contiguous()
+    return similarity.div_(index.lengths(encoder)[:, None]).T.contiguous()
 
 
 def _chosen(index: PictureIndex, queries: Tensor, encoder: int, rows: Tensor) -> Tensor:
@@ -110,4 +108,4 @@ def _chosen(index: PictureIndex, queries: Tensor, encoder: int, rows: Tensor) ->
         inside = rows[(rows >= start) & (rows < start + len(piece))] - start
         parts += [piece[some].float() @ queries.T for some in inside.split(ROWS_AT_ONCE)]
         start += len(piece)
-    return torch.cat(parts).T.contiguous()
+    return (torch.cat(parts) / index.lengths(encoder)[rows, None]).T.contiguous()

@@ -12,6 +12,7 @@ from synclr_hf.explorer.session import Explorer
 
 def plain_rows(explorer, number, row, count):
     rows = torch.cat(list(explorer.index.embeddings(number))).double()
+    rows /= rows.norm(dim=1, keepdim=True)
     order = (rows @ rows[row]).argsort(descending=True, stable=True).tolist()
     return [one for one in order if one != row][:count]
 

@@ -49,6 +49,7 @@ def large():
 
 def plain(index, query, rows, count):
     stored = torch.cat(list(index.embeddings())).double().numpy()
+    stored /= np.linalg.norm(stored, axis=1, keepdims=True)
     scores = (stored[rows] @ (query / np.linalg.norm(query))).round(9)
     order = np.lexsort((rows, -scores))[:count]
     return [int(rows[place]) for place in order], scores[order].clip(-1, 1)

@@ -10,11 +10,9 @@ import pytest
 from tiny_index import picture
 
 gr = pytest.importorskip("gradio")
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),  # gradio asks pandas for it
-]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
+)
 FILE = {"meta": {"_type": "gradio.FileData"}}
 
 
@@ -85,7 +83,7 @@ def test_an_upload_stays_in_its_folder_and_is_searched(url, private):
 def test_a_mistake_and_the_page_tell_no_folder(url, tiny_index_folder):
     event, answer = _call(url, "search_row", 10**6, 2, [])
     assert event == "error" and answer["title"] == "Not possible"
-    assert answer["error"].startswith("there is no picture 1000000 in 'index'; allowed: 0 to 35")
+    assert "there is no picture 1000000" in answer["error"] and "'/" not in answer["error"]
     for path in ("/", "/config", "/gradio_api/info"):
         assert str(Path(tiny_index_folder).parent) not in _ask(url, path, None)
 

@@ -23,6 +23,7 @@ def test_queries_are_the_features_of_the_evaluation(explorer, number):
 
 def test_a_picture_finds_itself_and_then_what_plain_cosines_say(explorer):
     rows = torch.cat(list(explorer.index.embeddings(0))).double()
+    rows /= rows.norm(dim=1, keepdim=True)
     query = picture_queries(explorer.encoder(), [picture(7)])[0].double()
     plain = (rows @ query).argsort(descending=True, stable=True)[:6].tolist()
     found = search_picture(explorer, picture(7), 6)
@@ -46,6 +47,7 @@ def test_only_pictures_of_the_chosen_concepts(explorer):
 def test_two_pictures_by_mean_and_difference(explorer):
     first, second = picture_queries(explorer.encoder(), [picture(0), picture(4)])
     rows = torch.cat(list(explorer.index.embeddings(0))).float()
+    rows /= rows.norm(dim=1, keepdim=True)
     for how, query in (("mean", first + second), ("difference", first - second)):
         plain = (rows @ query).argsort(descending=True, stable=True)[:4].tolist()
         assert [one.row for one in search_pair(explorer, picture(0), picture(4), how, 4)] == plain

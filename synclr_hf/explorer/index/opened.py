@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 NO_CAPTION = -1
 """`caption_id` of pictures that were not drawn from a caption."""
 _CHECKED_ROWS = 4096
+_READ_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class PictureIndex:
         from datasets import Image as ImageFeature
 
         self.facts, self.name, self.cards, self.faiss_file = facts, name, cards or {}, faiss_file
+        self._lengths: dict[int, Tensor] = {}
+        self._lock = threading.Lock()
         self._check(rows)
         self.rows = rows.cast_column("image", ImageFeature(decode=False))
         self.table: pa.Table = self.rows.data.table
@@ -100,6 +104,21 @@ class PictureIndex:
         encoder = self.facts.encoders[number]
         chunks = self.table.column(encoder.column).chunks
         return [torch.from_dlpack(chunk.flatten()).view(-1, encoder.width) for chunk in chunks if len(chunk)]
+
+    def lengths(self, number: int = 0) -> Tensor:
+        """Return the lengths of the stored features of encoder `number`, (N,) float32: 1 but for float16's rounding.
+
+        Read once, then kept.
+        """
+        with self._lock:
+            if number not in self._lengths:
+                parts = [
+                    torch.linalg.vector_norm(rows.float(), dim=1)
+                    for piece in self.embeddings(number)
+                    for rows in piece.split(_READ_AT_ONCE)
+                ]
+                self._lengths[number] = torch.cat(parts) if parts else torch.zeros(0)
+            return self._lengths[number]
 
     def embedding(self, row: int, number: int = 0) -> Tensor:
         """Return the feature of one row, (D,) float32."""

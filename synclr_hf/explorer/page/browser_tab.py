@@ -11,7 +11,7 @@ import gradio as gr
 from synclr_hf.data.cards import plain, table
 from synclr_hf.explorer.browse import A_PAGE, Browser, CaptionEntry, CaptionPage
 from synclr_hf.explorer.card_text import shown_card
-from synclr_hf.explorer.page.components import PRIVATE, ChosenPicture, picture_grid
+from synclr_hf.explorer.page.components import PRIVATE, ChosenPicture, choice, picture_grid
 from synclr_hf.explorer.page.friendly import friendly
 from synclr_hf.explorer.page.tab import Tab
 from synclr_hf.explorer.session import Explorer
@@ -31,9 +31,9 @@ def browser_tab(explorer: Explorer) -> Tab:
             scale=2,
             min_width=220,
         )
-        concepts = gr.Dropdown([], label="Concepts", multiselect=True, min_width=160)
-        templates = gr.Dropdown([], label="Templates", multiselect=True, min_width=160)
-        sources = gr.Dropdown([], label="Sources", multiselect=True, min_width=160)
+        concepts = choice(label="Concepts", multiselect=True, min_width=160)
+        templates = choice(label="Templates", multiselect=True, min_width=160)
+        sources = choice(label="Sources", multiselect=True, min_width=160)
     with gr.Row(elem_classes="pager"):
         search = gr.Button("Search the captions", variant="primary", min_width=120)
         before = gr.Button("Previous page", min_width=100)

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from synclr_hf.explorer.comparison import Comparison, compare, random_row
-from synclr_hf.explorer.page.components import PRIVATE, PictureGallery, picture_upload
+from synclr_hf.explorer.page.components import PRIVATE, PictureGallery, choice, picture_upload
 from synclr_hf.explorer.page.friendly import friendly
 from synclr_hf.explorer.page.tab import Tab
 from synclr_hf.explorer.session import Explorer
@@ -24,8 +24,8 @@ def comparison_tab(explorer: Explorer) -> Tab:
             picture = picture_upload("Query picture for both", height=240, elem_id="compare-query")
             any_row = gr.Button("Any picture of the index")
         with gr.Column(scale=1, min_width=240):
-            first = gr.Dropdown([], label="First encoder", elem_id="first-encoder")
-            second = gr.Dropdown([], label="Second encoder", elem_id="second-encoder")
+            first = choice(label="First encoder", elem_id="first-encoder")
+            second = choice(label="Second encoder", elem_id="second-encoder")
             count = gr.Slider(1, 48, value=12, step=1, label="Number of results for each")
             ask = gr.Button("Compare", variant="primary")
     told = gr.Markdown(elem_id="compare-words")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +18,49 @@ PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 """Options of an event that only the page uses."""
 
 
-class Upload(gr.Image):
-    """A picture from a file, the camera or the clipboard; functions get the path of the file, unread.
+def picture_upload(label: str, *, height: int, elem_id: str | None = None) -> gr.Image:
+    """Return a field for one picture from a file, the camera or the clipboard; functions get its path, unread.
 
-    Gradio's own component opens the file before any check of ours; read it with `read_upload`.
+    Gradio would open the file before any check of ours; read it with `read_upload`. (A subclass would have to lie in a
+    folder where gradio may write: it makes a stub file beside it.)
     """
-
-    is_template = True  # the frontend shows it as what it is made of; it reads the parameters off `__init__`
-
-    def preprocess(self, payload: Any) -> str | None:
-        """Return the path of the uploaded file.
-
-        Gradio checks that it is one only where the request calls it a file: `{"path": "/any/picture"}` without `meta`
-        would be read from the disk of the server.
-
-        Raises:
-            gr.Error: it was not uploaded.
-        """
-        if payload is None or payload.path is None:
-            return None
-        file = Path(payload.path).resolve()
-        if not file.is_relative_to(Path(self.GRADIO_CACHE).resolve()):
-            raise gr.Error("upload the picture first", print_exception=False, title="Not possible")
-        return str(file)
-
-
-def picture_upload(label: str, *, height: int, elem_id: str | None = None) -> Upload:
-    """Return a field for one picture."""
     sources = ["upload", "webcam", "clipboard"]
-    return Upload(label=label, height=height, elem_id=elem_id, sources=sources, type="filepath", format="png")
+    field = gr.Image(label=label, height=height, elem_id=elem_id, sources=sources, type="filepath", format="png")
+    field.preprocess = partial(_uploaded, Path(field.GRADIO_CACHE).resolve())  # type: ignore[method-assign]
+    return field
+
+
+def _uploaded(uploads: Path, payload: Any) -> str | None:
+    """Return the path of an uploaded picture.
+
+    Gradio checks that it is one only where the request calls it a file: `{"path": "/any/picture"}` without `meta`
+    would be read from the disk of the server.
+
+    Args:
+        uploads: folder that uploads lie in.
+        payload: what gradio made of the request.
+
+    Raises:
+        gr.Error: it was not uploaded.
+    """
+    if payload is None or payload.path is None:
+        return None
+    file = Path(payload.path).resolve()
+    if not file.is_relative_to(uploads):
+        raise gr.Error("upload the picture first", print_exception=False, title="Not possible")
+    return str(file)
+
+
+def choice(label: str, *, multiselect: bool = False, **options: Any) -> gr.Dropdown:
+    """Return a list that is filled when the index is there, of which one or several are chosen.
+
+    Gradio would check values against the list of its first moment, which is empty; the functions check them.
+    """
+    field = gr.Dropdown([], label=label, multiselect=multiselect, **options)
+    text = {"type": "string"}
+    field.preprocess = lambda payload: payload  # type: ignore[method-assign]
+    field.api_info = lambda: {"type": "array", "items": text} if multiselect else text  # type: ignore[method-assign]
+    return field
 
 
 class ChosenPicture:

@@ -9,7 +9,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.explorer.page.components import PRIVATE, Upload, patch_at, picture_grid, picture_upload
+from synclr_hf.explorer.page.components import PRIVATE, patch_at, picture_grid, picture_upload
 from synclr_hf.explorer.page.friendly import friendly
 from synclr_hf.explorer.page.tab import Tab
 from synclr_hf.explorer.session import Explorer
@@ -42,6 +42,7 @@ def maps_tab(explorer: Explorer) -> Tab:
             told = gr.Markdown("Add pictures to see them through the encoder.")
             download = gr.Button("Make a ZIP of maps, sheet and basis")
             packed = gr.File(label="Maps, sheet, basis (for synclr visualize)", interactive=False, visible=False)
+            functions.cache = packed.GRADIO_CACHE
     with gr.Accordion("What is like this patch?", open=True):
         with gr.Row():
             with gr.Column(scale=1, min_width=240):
@@ -117,6 +118,7 @@ class _Functions:
 
     def __init__(self, explorer: Explorer) -> None:
         self._explorer = explorer
+        self.cache = ""  # where gradio serves files from, and cleans up
 
     def pca_maps(
         self,
@@ -190,7 +192,7 @@ class _Functions:
 
         found = pca_maps(self._explorer, pictures, int(resolution), _threshold(foreground, threshold))
         content = found.zipped(_share(overlay), smooth=bool(smooth))
-        file = save_bytes_to_cache(content, "pca_maps.zip", Upload.GRADIO_CACHE)
+        file = save_bytes_to_cache(content, "pca_maps.zip", self.cache)
         return gr.update(value=file, visible=True)
 
     def patches(self, pictures: list[Image.Image], number: int, resolution: int) -> tuple[Any, ...]:

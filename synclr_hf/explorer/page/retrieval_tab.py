@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from synclr_hf.explorer.page.components import PRIVATE, PictureGallery, patch_at, picture_grid, picture_upload
+from synclr_hf.explorer.page.components import PRIVATE, PictureGallery, choice, patch_at, picture_grid, picture_upload
 from synclr_hf.explorer.page.friendly import friendly
 from synclr_hf.explorer.page.tab import Tab
 from synclr_hf.explorer.retrieval import FoundPicture, search_pair, search_picture, search_row
@@ -27,7 +27,7 @@ def retrieval_tab(explorer: Explorer) -> Tab:
             picture = picture_upload("Query picture", elem_id="query", height=280)
             search = gr.Button("Search", variant="primary", elem_id="search")
             with gr.Accordion("Filter and number", open=False):
-                concepts = gr.Dropdown([], label="Only these concepts", multiselect=True, elem_id="concepts")
+                concepts = choice(label="Only these concepts", multiselect=True, elem_id="concepts")
                 count = gr.Slider(1, 48, value=12, step=1, label="Number of results")
             with gr.Accordion("With a second picture", open=False):
                 second = picture_upload("Second picture", height=220)
