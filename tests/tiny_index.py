@@ -48,7 +48,8 @@ def write_tiny_index(folder, model, *, captions=9, images_per_caption=4, others=
         encoder = load_encoder(name, dtype="float32")
         features = torch.nn.functional.normalize(encoder_features(encoder, data).features, dim=1).half()
         column = embedding_column(number)
-        encoders.append(IndexedEncoder(name, column, features.shape[1], encoder.fingerprint, encoder.settings()))
+        shown = "encoder" if name == model else name
+        encoders.append(IndexedEncoder(shown, column, features.shape[1], encoder.fingerprint, encoder.settings()))
         columns[column] = list(features.numpy())
     names = list(COLOURS)
     own = [row // images_per_caption for row in range(count)]

@@ -1,162 +1,271 @@
-"""Two encoders on the same query: what each finds, what both find, and what can honestly be said about it."""
+"""What two encoders of an index find for the same query, told so that nobody compares what cannot be compared."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from synclr_hf.errors import UserInputError
+from synclr_hf.errors import UserInputError, unknown_name
+from synclr_hf.evaluation.neighbours import first_largest
+from synclr_hf.explorer.index.opened import NO_CAPTION
 from synclr_hf.explorer.index.stage import PIXELS, UNTRAINED
-from synclr_hf.explorer.retrieval import FoundPicture, check_row, search_picture, search_row
+from synclr_hf.explorer.retrieval import check_row
+from synclr_hf.explorer.search import similarities
 
 if TYPE_CHECKING:
-    from PIL import Image
-
+    from synclr_hf.explorer.index.opened import PictureIndex
     from synclr_hf.explorer.session import Explorer
+
+MOST_SHOWN = 48
+"""Pictures of each encoder."""
 
 
 @dataclass(frozen=True)
-class Side:
-    """What one encoder says.
+class ComparedHit:
+    """A picture that one encoder found.
 
     Attributes:
-        name: what it is called.
-        found: what it finds, best first, without the query.
-        of_concept: how many of those that are not of the query's caption show its concept; `None`: not known.
-        others: how many of `found` are not of the query's caption.
+        row: its place in the index.
+        rank: counted from 1; of equals the smaller row comes first.
+        similarity: cosine of its feature and the query's, in [-1, 1], on this encoder's own scale.
+        percentile: share of the index's pictures that are less similar to the query, in [0, 100].
+        rank_of_other: which place the other encoder gives it.
+        is_shared: whether it is among the other's found ones, too.
+        is_sibling: whether it was made from the query's caption.
+        caption: its caption.
+        concept: its concept.
     """
 
-    name: str
-    found: Sequence[FoundPicture]
-    of_concept: int | None
-    others: int
+    row: int
+    rank: int
+    similarity: float
+    percentile: float
+    rank_of_other: int
+    is_shared: bool
+    is_sibling: bool
+    caption: str
+    concept: str
 
-    @property
-    def words(self) -> str:
-        """What stands above its pictures."""
-        told = f"**{self.name}**{_kind(self.name)}"
-        if self.found:
-            told += f": similarities {self.found[0].similarity:.2f} to {self.found[-1].similarity:.2f}"
-        if self.of_concept is not None:
-            told += f"; {self.of_concept} of {self.others} are of the query's concept"
-        return f"{told}."
+
+@dataclass(frozen=True)
+class ConceptShare:
+    """How many of the found pictures show the concept of a query that is itself in the index.
+
+    Pictures of the query's own caption are counted apart: they are found by what they share beside the concept.
+
+    Attributes:
+        concept: the query's.
+        siblings: found pictures of the query's own caption.
+        others: found pictures of other captions.
+        same: those of `others` that show the concept.
+        chance: share of the concept among all pictures of other captions: what a blind choice gives, in [0, 1].
+    """
+
+    concept: str
+    siblings: int
+    others: int
+    same: int
+    chance: float
+
+
+@dataclass(frozen=True)
+class EncoderAnswer:
+    """What one encoder found.
+
+    Attributes:
+        encoder: its name in the index.
+        hits: the nearest pictures, best first.
+        median: of the similarities of all pictures to the query.
+        concept: `None` where the query has no known concept.
+    """
+
+    encoder: str
+    hits: tuple[ComparedHit, ...]
+    median: float
+    concept: ConceptShare | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two encoders on one query.
+    """The answers of two encoders to one query.
 
     Attributes:
-        sides: what each says.
-        shared: pictures that both find.
-        chance: share of the index that is of the query's concept, the query's caption left out; `None`: not known.
-        is_toy: whether the pictures are of the toy world.
+        answers: of the first and of the second.
+        shared: pictures that both have among theirs.
+        searched: pictures that were looked through (a query of the index is left out).
+        row: of the query, where it is a picture of the index.
     """
 
-    sides: tuple[Side, Side]
+    answers: tuple[EncoderAnswer, EncoderAnswer]
     shared: int
-    chance: float | None
-    is_toy: bool
+    searched: int
+    row: int | None
 
-    @property
-    def words(self) -> str:
-        """What both together say, and what they do not."""
-        count = max(len(side.found) for side in self.sides)
-        told = f"{self.shared} of {count} pictures are found by both."
-        if self.chance is not None:
-            told += (
-                f" By chance {self.chance:.1%} would be of the query's concept; other pictures of its own caption, "
-                "marked, are not counted."
-            )
-        told += (
-            " Similarities of two encoders have different scales and cannot be compared; the order can. One query "
-            "proves nothing: `synclr evaluate` and `synclr compare` measure many."
-        )
-        return told + (" These are toy pictures." if self.is_toy else "")
-
-    def told(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        sides = [
-            {
-                "encoder": side.name,
-                "results": [one.told() for one in side.found],
-                "of_concept": side.of_concept,
-                "others": side.others,
-            }
-            for side in self.sides
-        ]
-        return {"sides": sides, "shared": self.shared, "chance": self.chance, "toy": self.is_toy}
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain values, for code."""
+        return asdict(self)
 
 
-def compare(
-    explorer: Explorer, query: Image.Image | int, encoders: tuple[int, int] = (0, 1), count: int = 12
-) -> Comparison:
-    """Let two encoders of the index find the pictures nearest to one query.
-
-    Args:
-        explorer: what is loaded.
-        query: a picture, RGB, or a row of the index.
-        encoders: their numbers in the index.
-        count: pictures that each finds.
+def two_encoders(index: PictureIndex, first: str, second: str) -> tuple[int, int]:
+    """Return the numbers of two encoders by their names.
 
     Raises:
-        UserInputError: the index has one encoder only, the same is named twice, or one cannot be used.
+        UserInputError: the index has only one encoder, a name is unknown, or both are the same.
     """
-    index = explorer.index
     names = [one.name for one in index.facts.encoders]
     if len(names) < 2:
-        raise UserInputError(
-            f"the index '{index.name}' holds one encoder; build one with two: type synclr index --model "
-            f"{names[0]} --model untrained:{names[0]} --images IMAGES --output-dir FOLDER"
-        )
-    if encoders[0] == encoders[1]:
-        raise UserInputError(f"'{names[encoders[0]]}' is on both sides; choose two encoders")
-    own = chance = None
-    if isinstance(query, int):
-        check_row(index, query)
-        own = index.picture(query)
-        chance = _chance(explorer, query) if own.concept else None
-    found = [
-        search_row(explorer, query, count, encoder=number)
-        if isinstance(query, int)
-        else search_picture(explorer, query, count, encoder=number)
-        for number in encoders
+        raise UserInputError(one_encoder_words(index))
+    for name in (first, second):
+        if name not in names:
+            raise unknown_name("encoder", name, names, "one of these")
+    numbers = names.index(first), names.index(second)
+    if numbers[0] == numbers[1]:
+        raise UserInputError(f"both sides are '{first}'; choose two different encoders of {', '.join(names)}")
+    return numbers
+
+
+def one_encoder_words(index: PictureIndex) -> str:
+    """Return what to do where an index has a single encoder, one line."""
+    name = index.facts.encoders[0].name
+    return (
+        f"this index holds one encoder, '{name}', and comparing needs two; build it with another: type "
+        f"synclr index --model {name} --model untrained:{name} --images IMAGES --output-dir FOLDER"
+    )
+
+
+def told_name(name: str) -> str:
+    """Return the name of an encoder, with a plain word where it has learnt nothing."""
+    if name.startswith(UNTRAINED):
+        return f"{name} (untrained: random weights, it has learnt nothing)"
+    return f"{name} (raw pixels, no model)" if name == PIXELS else name
+
+
+def random_row(index: PictureIndex, visitor: str, press: int) -> int:
+    """Return a row of the index: always the same for the same visitor and the same number of presses."""
+    _check_filled(index)
+    return Random(f"{visitor}/{press}").randrange(len(index))
+
+
+def compare_row(index: PictureIndex, row: int, encoders: tuple[int, int], count: int) -> Comparison:
+    """Compare on a picture of the index, which is itself left out; no model runs.
+
+    Raises:
+        UserInputError: there is no such row, or `count` is not allowed.
+    """
+    _check_filled(index)
+    check_row(index, row)
+    return compare(index, [index.embedding(row, number) for number in encoders], encoders, count, row=row)
+
+
+def compare_picture(explorer: Explorer, picture: Any, encoders: tuple[int, int], count: int) -> Comparison:
+    """Compare on any picture; both encoders describe it, one after the other.
+
+    Args:
+        explorer: index and encoders.
+        picture: an opened picture.
+        encoders: numbers of the two.
+        count: pictures of each.
+    """
+    from synclr_hf.explorer.queries import picture_queries
+
+    models = [explorer.encoder(number) for number in encoders]  # waits for them, before others have to wait for us
+    with explorer.computing:
+        queries = [picture_queries(model, [picture])[0] for model in models]
+    return compare(explorer.index, queries, encoders, count)
+
+
+@torch.inference_mode()
+def compare(
+    index: PictureIndex,
+    queries: list[Tensor],
+    encoders: tuple[int, int],
+    count: int,
+    *,
+    row: int | None = None,
+) -> Comparison:
+    """Return what two encoders find nearest to one query.
+
+    Args:
+        index: where to look.
+        queries: the query as each of the two sees it, (D,) each, any scale.
+        encoders: their numbers in the index.
+        count: pictures of each, 1 to `MOST_SHOWN`; fewer where the index has fewer.
+        row: of the query, where it is a picture of the index: it is left out.
+
+    Raises:
+        UserInputError: `count` is not allowed, or nothing is there to be found.
+    """
+    _check_filled(index)
+    if not 1 <= count <= MOST_SHOWN:
+        raise UserInputError(f"the number of pictures is {count}; choose one from 1 to {MOST_SHOWN}")
+    candidates = torch.arange(len(index))
+    if row is not None:
+        candidates = candidates[candidates != row]
+        if len(candidates) == 0:
+            raise UserInputError("this index holds nothing but the query; build one with more pictures")
+    both = [
+        similarities(index, F.normalize(query.float(), dim=0)[None], number)[0, candidates].clamp(-1, 1)
+        for query, number in zip(queries, encoders, strict=True)
     ]
-    sides = [
-        _side(explorer.encoder_names[number], one, own.concept if own else "")
-        for number, one in zip(encoders, found, strict=True)
-    ]
-    shared = len({one.row for one in found[0]} & {one.row for one in found[1]})
-    return Comparison((sides[0], sides[1]), shared, chance, index.facts.is_toy)
+    found = [first_largest(values[None], count)[1][0] for values in both]
+    shared = set(found[0].tolist()) & set(found[1].tolist())
+    siblings = set() if row is None else _siblings(index, row)
+    answers = []
+    for side, number in enumerate(encoders):
+        values, others = both[side], both[1 - side]
+        hits = []
+        for rank, place in enumerate(found[side].tolist(), start=1):
+            picture = index.picture(int(candidates[place]))
+            hits.append(
+                ComparedHit(
+                    row=picture.row,
+                    rank=rank,
+                    similarity=float(values[place]),
+                    percentile=100 * float((values < values[place]).double().mean()),
+                    rank_of_other=_rank(others, place),
+                    is_shared=place in shared,
+                    is_sibling=picture.row in siblings,
+                    caption=picture.caption,
+                    concept=picture.concept,
+                )
+            )
+        concept = None if row is None else _concept_share(index, row, siblings, hits)
+        name = index.facts.encoders[number].name
+        answers.append(EncoderAnswer(name, tuple(hits), float(values.median()), concept))
+    return Comparison((answers[0], answers[1]), len(shared), len(candidates), row)
 
 
-def random_row(explorer: Explorer, seed: int) -> int:
-    """Return a row of the index; the same seed gives the same."""
-    return int(np.random.default_rng(seed).integers(len(explorer.index)))
+def _check_filled(index: PictureIndex) -> None:
+    if len(index) == 0:
+        raise UserInputError(f"the index '{index.name}' has no pictures; build one with some: type synclr index")
 
 
-def _side(name: str, found: Sequence[FoundPicture], concept: str) -> Side:
-    others = [one for one in found if not one.same_caption]
-    of_concept = sum(one.concept == concept for one in others) if concept else None
-    return Side(name, found, of_concept, len(others))
+def _rank(values: Tensor, place: int) -> int:
+    """Return the place of an entry among all, from 1, the largest first; of equals the earlier one."""
+    return 1 + int((values > values[place]).sum()) + int((values[:place] == values[place]).sum())
 
 
-def _chance(explorer: Explorer, row: int) -> float:
-    """Return the share of the pictures of other captions that are of the concept of a row."""
-    index = explorer.index
-    picture = index.picture(row)
-    of_concept = index.rows_of_concepts([picture.concept])
-    if not index.has_captions:
-        return (len(of_concept) - 1) / max(1, len(index) - 1)
-    ids = index.table.column("caption_id").to_numpy()
-    same = ids == picture.caption_id
-    return float((~same[of_concept]).sum() / max(1, (~same).sum()))
+def _siblings(index: PictureIndex, row: int) -> set[int]:
+    """Return the other rows of a row's caption."""
+    caption_id = index.picture(row).caption_id
+    if caption_id == NO_CAPTION:
+        return set()
+    return set(np.flatnonzero(index.table.column("caption_id").to_numpy() == caption_id).tolist()) - {row}
 
 
-def _kind(name: str) -> str:
-    if name == PIXELS:
-        return " (no encoder: the picture itself, 16 x 16)"
-    return " (random weights)" if name.startswith(UNTRAINED) else ""
+def _concept_share(index: PictureIndex, row: int, siblings: set[int], hits: list[ComparedHit]) -> ConceptShare | None:
+    concept = index.picture(row).concept
+    own = siblings | {row}
+    possible = len(index) - len(own)
+    if not concept or possible == 0:
+        return None
+    others = [hit for hit in hits if not hit.is_sibling]
+    same = sum(hit.concept == concept for hit in others)
+    with_concept = len(set(index.rows_of_concepts([concept]).tolist()) - own)
+    return ConceptShare(concept, len(hits) - len(others), len(others), same, with_concept / possible)

@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image
 
 from synclr_hf.errors import UserInputError
+from synclr_hf.evaluation.encoding.vision_outputs import patch_size
 from synclr_hf.evaluation.seeing.pca import PcaBasis, fit_pca_basis
+from synclr_hf.evaluation.seeing.resolution import whole_patches_of
 from synclr_hf.explorer.heat_maps import Scale, common_scale, cosines, heat_map
 from synclr_hf.explorer.look import Look, look
 from synclr_hf.report.visualize_sheets import enlarged
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from synclr_hf.explorer.session import Explorer
 
 MOST_PICTURES = 8
+MOST_PATCHES = 8_192
+"""Of all pictures together: eight at 448 pixels with patches of 14, half a minute of a ViT-B on two slow cores."""
 RESOLUTIONS = (112, 224, 448, 672)
 """Pixels of the longer side that can be chosen."""
 _LONG_SIDE = 480
@@ -88,12 +92,13 @@ class PcaMaps:
             )
         return told
 
-    def sheet(self) -> Image.Image:
+    def sheet(self, *, smooth: bool = False) -> Image.Image:
         """Return pictures and maps as one sheet."""
         from synclr_hf.report.visualize_patches import pca_sheet
 
-        maps = [one.patches for one in self.looks]
-        return pca_sheet([one.image for one in self.looks], maps, [""] * len(maps), self.basis)
+        maps, words = [one.patches for one in self.looks], [""] * len(self.looks)
+        seen_by = f"these pictures, seen by {self.model}"
+        return pca_sheet([one.image for one in self.looks], maps, words, self.basis, smooth=smooth, fitted_on=seen_by)
 
     def zipped(self, overlay: float = 1.0, *, smooth: bool = False) -> bytes:
         """Return a ZIP file: the sheet, every map as a PNG, and the basis, which `synclr visualize --basis` takes."""
@@ -105,7 +110,7 @@ class PcaMaps:
             basis = Path(folder) / "pca_basis.safetensors"
             self.basis.save(basis)
             files.write(basis, basis.name)
-            pictures = {"sheet.png": self.sheet()}
+            pictures = {"sheet.png": self.sheet(smooth=smooth)}
             drawn = self.drawn(overlay, smooth=smooth)
             pictures |= {f"map_{number}.png": one for number, one in enumerate(drawn, start=1)}
             for name, picture in pictures.items():
@@ -138,7 +143,10 @@ def pca_maps(
 
 
 def looks_at(explorer: Explorer, pictures: Sequence[Image.Image], resolution: int) -> list[Look]:
-    """Look at 1 to `MOST_PICTURES` pictures at one of the `RESOLUTIONS`; see `pca_maps` for the errors."""
+    """Look at 1 to `MOST_PICTURES` pictures at one of the `RESOLUTIONS`; see `pca_maps` for the errors.
+
+    No more than `MOST_PATCHES` together, so that nobody else waits for minutes on two cores.
+    """
     if not pictures:
         raise UserInputError("there is no picture yet: upload one to eight, or send some here from another tab")
     if len(pictures) > MOST_PICTURES:
@@ -146,6 +154,16 @@ def looks_at(explorer: Explorer, pictures: Sequence[Image.Image], resolution: in
     if resolution not in RESOLUTIONS:
         allowed = ", ".join(map(str, RESOLUTIONS))
         raise UserInputError(f"resolution {resolution} cannot be chosen; allowed: {allowed}; type 224")
+    encoder = explorer.encoder()
+    if encoder.model is not None:
+        side = patch_size(encoder.model)
+        sizes = [whole_patches_of(picture.size, int(resolution), side) for picture in pictures]
+        patches = sum(columns * rows for columns, rows in sizes)
+        if patches > MOST_PATCHES:
+            raise UserInputError(
+                f"{len(pictures)} pictures at {resolution} pixels are {patches:,} patches; at most {MOST_PATCHES:,} are "
+                "looked at together: choose a lower resolution or fewer pictures"
+            )
     return look(explorer, pictures, int(resolution))
 
 
@@ -199,6 +217,10 @@ class _Bases:
         try:
             found = fit_pca_basis([one.patches for one in looks], threshold=threshold, model=model)
         except UserInputError as error:
+            if threshold is None:
+                raise UserInputError(
+                    "these pictures have fewer than three patches; choose a higher resolution"
+                ) from error
             raise UserInputError(
                 "too few patches are foreground for three colours; move the threshold down, or switch it off"
             ) from error

@@ -90,7 +90,7 @@ def test_the_data_and_two_encoders(client, explorer):
     assert client.predict(api_name="/statistics")["pictures"] == 36
     first = explorer.encoder_names[0]
     told = client.predict(None, 7, first, "pixels", 6, api_name="/compare")
-    assert [side["encoder"] for side in told["sides"]] == [first, "pixels"] and len(told["sides"][0]["results"]) == 6
+    assert [one["encoder"] for one in told["answers"]] == [first, "pixels"] and len(told["answers"][0]["hits"]) == 6
 
 
 @pytest.mark.parametrize("name", ["animated.gif", "drawing.svg", "phone.heic", "text.jpg", "bomb.png", "cut.jpg"])
@@ -111,7 +111,7 @@ def test_bad_pictures_are_refused_kindly(client, tmp_path, name):
         ("/pca_maps", ([], 224, False, 0, 80, False), None),
         ("/patch_similarity", ([], 224, 1, 0, 0), "there is no picture yet"),
         ("/browse", ("x" * 600, [], [], [], 1), "too long"),
-        ("/compare", (None, 3, "pixels", "pixels", 5), "on both sides"),
+        ("/compare", (None, 3, "pixels", "pixels", 5), "both sides are 'pixels'"),
     ],
 )
 def test_questions_that_cannot_be_answered(client, endpoint, values, words):

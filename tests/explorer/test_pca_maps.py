@@ -102,6 +102,7 @@ def test_the_download_loads_again(explorer, tmp_path):
     ("pictures", "resolution", "threshold", "words"),
     [
         (0, 224, None, "no picture yet"),
+        (8, 448, None, "8 pictures at 448 pixels are 25,088 patches; at most 8,192 are looked at together"),
         (9, 224, None, "9 pictures are too many; give up to 8"),
         (1, 300, None, "resolution 300 cannot be chosen; allowed: 112, 224, 448, 672"),
         (1, 112, 9.0, "too few patches are foreground"),

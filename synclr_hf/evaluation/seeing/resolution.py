@@ -13,5 +13,12 @@ def whole_patches(image: Image.Image, long_side: int, patch: int) -> Image.Image
         long_side: pixels.
         patch: side of a patch in pixels.
     """
-    scale = long_side / max(image.size) / patch
-    return image.resize([max(1, round(side * scale)) * patch for side in image.size], Image.Resampling.BICUBIC)
+    columns, rows = whole_patches_of(image.size, long_side, patch)
+    return image.resize((columns * patch, rows * patch), Image.Resampling.BICUBIC)
+
+
+def whole_patches_of(size: tuple[int, int], long_side: int, patch: int) -> tuple[int, int]:
+    """Return how many columns and rows of patches `whole_patches` gives a picture of a size (width, height)."""
+    scale = long_side / max(size) / patch
+    columns, rows = (max(1, round(side * scale)) for side in size)
+    return columns, rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import gradio as gr
@@ -30,7 +31,7 @@ def maps_tab(explorer: Explorer) -> Tab:
         with gr.Column(scale=1, min_width=240):
             files = gr.File(label="One to eight pictures", file_count="multiple", elem_id="map-files", height=140)
             one = picture_upload("One from the camera or the clipboard", height=160, elem_id="map-picture")
-            examples = gr.Button("Some pictures of the index")
+            examples = gr.Button("Four pictures of one concept")
             clear = gr.Button("Remove all")
             resolution = gr.Dropdown(RESOLUTIONS, value=224, label="Resolution (longer side)")
             overlay = gr.Slider(0, 100, value=80, step=5, label="Colours over the picture, in %", elem_id="overlay")
@@ -48,9 +49,11 @@ def maps_tab(explorer: Explorer) -> Tab:
             with gr.Column(scale=1, min_width=240):
                 grid = gr.Image(label="Choose a patch", interactive=False, elem_id="map-patches", buttons=[])
                 with gr.Row():
-                    which = gr.Number(1, label="Picture", precision=0, minimum=1, maximum=MOST_PICTURES, min_width=70)
-                    row = gr.Number(0, label="Patch row", precision=0, minimum=0, min_width=70)
-                    column = gr.Number(0, label="Patch column", precision=0, minimum=0, min_width=70)
+                    which = gr.Number(
+                        1, label="Picture, from 1", precision=0, minimum=1, maximum=MOST_PICTURES, min_width=70
+                    )
+                    row = gr.Number(0, label="Row, from 0", precision=0, minimum=0, min_width=70)
+                    column = gr.Number(0, label="Column, from 0", precision=0, minimum=0, min_width=70)
                 ask = gr.Button("Show what is like it")
             with gr.Column(scale=2, min_width=240):
                 similar = picture_grid("Similarity with the patch", elem_id="similar")
@@ -156,9 +159,10 @@ class _Functions:
         return [*pictures, self._explorer.index.thumbnail(int(row))][-MOST_PICTURES:]
 
     def some(self) -> list[Image.Image]:
-        """Return four pictures of the index, of different captions."""
+        """Return four pictures of one concept: their parts have colours in common."""
         index = self._explorer.index
-        return [index.thumbnail(len(index) * place // 4) for place in range(min(4, len(index)))]
+        rows = index.rows_of_concepts([random.choice(index.concepts)]) if index.concepts else range(len(index))
+        return [index.thumbnail(int(rows[len(rows) * place // 4])) for place in range(min(4, len(rows)))]
 
     def draw(
         self,

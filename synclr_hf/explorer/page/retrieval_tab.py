@@ -51,8 +51,8 @@ def retrieval_tab(explorer: Explorer) -> Tab:
                     label="Query with its patches: choose one", interactive=False, elem_id="patches", buttons=[]
                 )
                 with gr.Row():
-                    row = gr.Number(0, label="Patch row", precision=0, minimum=0, min_width=80)
-                    column = gr.Number(0, label="Patch column", precision=0, minimum=0, min_width=80)
+                    row = gr.Number(0, label="Row, from 0", precision=0, minimum=0, min_width=80)
+                    column = gr.Number(0, label="Column, from 0", precision=0, minimum=0, min_width=80)
                 search_part = gr.Button("Search by this patch")
             with gr.Column(scale=2, min_width=240):
                 parts_told = gr.Markdown()
