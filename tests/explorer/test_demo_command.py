@@ -52,3 +52,12 @@ def test_the_page_needs_neither_torch_nor_transformers():
     environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_gradio_that_is_too_old_is_named(tmp_path, capsys, monkeypatch):
+    from synclr_hf.cli import demo
+
+    model = save_tiny_encoder(tmp_path / "encoder")
+    capsys.readouterr()
+    monkeypatch.setattr(demo, "version", lambda name: "5.49.1")
+    assert "needs gradio 6.31 or newer, not 5.49.1; type pip install --upgrade" in _error(capsys, model)
