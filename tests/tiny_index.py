@@ -14,6 +14,7 @@ from synclr_hf.evaluation.encoding.features import encoder_features
 from synclr_hf.evaluation.labelled.labelled_images import labelled_pictures
 from synclr_hf.explorer.index.facts import IndexedEncoder, IndexFacts
 from synclr_hf.explorer.index.schema import embedding_column, index_features
+from synclr_hf.explorer.index.stage import shown_names
 
 COLOURS = {"red mug": (200, 40, 40), "green hat": (40, 180, 40), "blue bell": (40, 40, 200)}
 
@@ -48,8 +49,9 @@ def write_tiny_index(folder, model, *, captions=9, images_per_caption=4, others=
         encoder = load_encoder(name, dtype="float32")
         features = torch.nn.functional.normalize(encoder_features(encoder, data).features, dim=1).half()
         column = embedding_column(number)
-        shown = "encoder" if name == model else name
-        encoders.append(IndexedEncoder(shown, column, features.shape[1], encoder.fingerprint, encoder.settings()))
+        encoders.append(
+            IndexedEncoder(shown_names([name])[0], column, features.shape[1], encoder.fingerprint, encoder.settings())
+        )
         columns[column] = list(features.numpy())
     names = list(COLOURS)
     own = [row // images_per_caption for row in range(count)]

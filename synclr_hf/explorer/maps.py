@@ -161,8 +161,8 @@ def looks_at(explorer: Explorer, pictures: Sequence[Image.Image], resolution: in
         patches = sum(columns * rows for columns, rows in sizes)
         if patches > MOST_PATCHES:
             raise UserInputError(
-                f"{len(pictures)} pictures at {resolution} pixels are {patches:,} patches; at most {MOST_PATCHES:,} are "
-                "looked at together: choose a lower resolution or fewer pictures"
+                f"{len(pictures)} pictures at {resolution} pixels are {patches:,} patches; at most {MOST_PATCHES:,} "
+                "are looked at together: choose a lower resolution or fewer pictures"
             )
     return look(explorer, pictures, int(resolution))
 

@@ -176,17 +176,19 @@ class PictureIndex:
         raise UserInputError(self._other_model(encoder))
 
     def _other_model(self, encoder: Encoder) -> str:
+        from synclr_hf.explorer.index.stage import shown_names
+
         names = ", ".join(f"'{one.name}'" for one in self.facts.encoders)
         advice = f"type synclr index --model {encoder.name} --images IMAGES --output-dir FOLDER, or give another index"
-        settings = encoder.settings()
+        settings, shown = encoder.settings(), shown_names([encoder.name])[0]
         for one in self.facts.encoders:
+            if one.name not in (encoder.name, shown):
+                continue
             differing = [name for name in settings if one.settings.get(name, settings[name]) != settings[name]]
-            if one.name == encoder.name and differing:
-                told = ", ".join(f"{name} {one.settings[name]} there, {settings[name]} here" for name in differing)
-                return f"the index '{self.name}' was made with other settings of '{one.name}' ({told}); {advice}"
-            if one.name == encoder.name:
-                return f"the index '{self.name}' was made with other weights of '{one.name}'; {advice}"
-        return f"the index '{self.name}' was made with {names}, not with '{encoder.name}'; {advice}"
+            told = ", ".join(f"{name} {one.settings[name]} there, {settings[name]} here" for name in differing)
+            what = f"other settings of '{one.name}' ({told})" if told else f"other weights of '{one.name}'"
+            return f"the index '{self.name}' was made with {what}; {advice}"
+        return f"the index '{self.name}' was made with {names}, not with '{shown}'; {advice}"
 
     def _cell(self, column: str, row: int) -> Any:
         return self.table.column(column)[int(row)].as_py()
