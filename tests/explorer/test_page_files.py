@@ -100,3 +100,20 @@ def test_folders_are_left_out_of_messages(said, shown):
     from synclr_hf.explorer.page.friendly import without_folders
 
     assert without_folders(said) == (shown or said)
+
+
+def test_a_picture_that_many_look_at_is_never_half_written(tmp_path):
+    from synclr_hf.explorer.page.components import picture_grid
+    from synclr_hf.explorer.page.kept_pictures import kept_picture
+
+    first = Path(kept_picture(tmp_path, "jpeg", picture(3)))
+    with first.open("rb") as opened:  # somebody has begun to load it
+        assert kept_picture(tmp_path, "jpeg", picture(3)) == str(first)
+        assert opened.read() == first.read_bytes() and len(first.read_bytes()) > 100
+        assert os.fstat(opened.fileno()).st_ino == first.stat().st_ino, "written once"
+    assert kept_picture(tmp_path, "jpeg", picture(4)) != str(first)
+    assert [file.name for file in first.parent.iterdir()] == ["image.jpeg"]
+    grid = picture_grid("Pictures")
+    shown = [grid.postprocess([(picture(3), "words")]).root[0] for _ in range(2)]
+    assert shown[0].image.path == shown[1].image.path and shown[0].caption == "words"
+    assert Path(shown[0].image.path).read_bytes() == first.read_bytes()

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from synclr_hf.explorer.page.friendly import friendly
+from synclr_hf.explorer.page.kept_pictures import keep_pictures
 from synclr_hf.explorer.page.wording import about_picture
 from synclr_hf.explorer.session import Explorer
 
@@ -27,6 +28,7 @@ def picture_upload(label: str, *, height: int, elem_id: str | None = None) -> gr
     sources = ["upload", "webcam", "clipboard"]
     field = gr.Image(label=label, height=height, elem_id=elem_id, sources=sources, type="filepath", format="png")
     field.preprocess = partial(_uploaded, Path(field.GRADIO_CACHE).resolve())  # type: ignore[method-assign]
+    keep_pictures(field)
     return field
 
 
@@ -129,7 +131,7 @@ def patch_at(side: int, event: gr.SelectData) -> tuple[int, int]:
 
 def picture_grid(label: str, *, columns: int = 4, elem_id: str | None = None, words: bool = True) -> gr.Gallery:
     """Return a gallery whose pictures are chosen, not enlarged, by a click; `words` says whether theirs are shown."""
-    return gr.Gallery(
+    grid = gr.Gallery(
         label=label,
         columns=columns,
         allow_preview=False,
@@ -140,3 +142,5 @@ def picture_grid(label: str, *, columns: int = 4, elem_id: str | None = None, wo
         buttons=[],
         format="jpeg",
     )
+    keep_pictures(grid)
+    return grid
