@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synclr_hf.explorer.comparison import ComparedHit, Comparison, EncoderAnswer, told_name
-
 if TYPE_CHECKING:
+    from synclr_hf.explorer.comparison import ComparedHit, Comparison, EncoderAnswer
     from synclr_hf.explorer.index.facts import IndexFacts
 
 ABOUT = (
@@ -37,6 +36,8 @@ def hit_words(hit: ComparedHit) -> str:
 
 def answer_words(answer: EncoderAnswer) -> str:
     """Return what is said above the pictures that one encoder found."""
+    from synclr_hf.explorer.comparison import told_name  # brings torch, which the page is served without
+
     best, last = answer.hits[0].similarity, answer.hits[-1].similarity
     told = f"### {told_name(answer.encoder)}\nSimilarities on its own scale: shown {best:.3f} to {last:.3f}, "
     told += f"median of the whole index {answer.median:.3f}."

@@ -260,7 +260,8 @@ class Explorer:
         return f"synclr index --model {name} --images IMAGES --output-dir FOLDER, and give it with --index FOLDER"
 
     def _told(self, index: PictureIndex) -> str:
-        return f"{self.config.model_name}, {len(index):,} pictures"
+        toy = " of the toy world, not photographs" if index.facts.is_toy else ""
+        return f"{self.config.model_name}, {len(index):,} pictures{toy}"
 
     def _put(self, number: int, encoder: Encoder | UserInputError) -> None:
         with self._news:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.explorer.comparison import (
-    Comparison,
-    compare_picture,
-    compare_row,
-    one_encoder_words,
-    random_row,
-    told_name,
-    two_encoders,
-)
 from synclr_hf.explorer.comparison_words import ABOUT, answer_words, comparison_words, hit_words, pictures_words
 from synclr_hf.explorer.page.components import PRIVATE, PictureGallery, choice, picture_upload
 from synclr_hf.explorer.page.friendly import friendly
 from synclr_hf.explorer.page.tab import Tab
 from synclr_hf.explorer.session import Explorer
 from synclr_hf.explorer.uploads import read_upload
+
+if TYPE_CHECKING:  # brings torch, which the page is served without
+    from synclr_hf.explorer.comparison import Comparison
 
 
 def comparison_tab(explorer: Explorer) -> Tab:
@@ -79,6 +73,8 @@ def comparison_tab(explorer: Explorer) -> Tab:
         return shown(event.then(friendly(functions.take), [chosen], [picture, query_row], **PRIVATE))
 
     def on_ready() -> list[Any]:
+        from synclr_hf.explorer.comparison import one_encoder_words, told_name
+
         names = list(explorer.encoder_names)
         choices = [(told_name(name), name) for name in names]
         second_name = names[1] if len(names) > 1 else None
@@ -113,6 +109,8 @@ class _Functions:
 
     def any(self, presses: int, request: gr.Request) -> tuple[Any, int, int]:
         """Return a picture of the index by chance: the same visitor sees the same ones in the same order."""
+        from synclr_hf.explorer.comparison import random_row
+
         row = random_row(self._explorer.index, str(request.session_hash), presses)
         return self._explorer.index.thumbnail(row), row, presses + 1
 
@@ -131,6 +129,8 @@ class _Functions:
         return values
 
     def _compared(self, picture: str | None, row: int | None, first: Any, second: Any, count: int) -> Comparison:
+        from synclr_hf.explorer.comparison import compare_picture, compare_row, two_encoders
+
         index, names = self._explorer.index, list(self._explorer.encoder_names)
         encoders = two_encoders(index, first or names[0], second or names[min(1, len(names) - 1)])
         if row is None:

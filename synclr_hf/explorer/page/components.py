@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from synclr_hf.explorer.page.friendly import friendly
+from synclr_hf.explorer.page.kept_pictures import keep_pictures
 from synclr_hf.explorer.page.wording import about_picture
 from synclr_hf.explorer.session import Explorer
 
@@ -24,7 +27,36 @@ def picture_upload(label: str, *, height: int, elem_id: str | None = None) -> gr
     """
     sources = ["upload", "webcam", "clipboard"]
     field = gr.Image(label=label, height=height, elem_id=elem_id, sources=sources, type="filepath", format="png")
-    field.preprocess = lambda payload: None if payload is None else payload.path  # type: ignore[method-assign]
+    field.preprocess = partial(_uploaded, Path(field.GRADIO_CACHE).resolve())  # type: ignore[method-assign]
+    keep_pictures(field)
+    return field
+
+
+def _uploaded(uploads: Path, payload: Any) -> str | None:
+    """Return the path of an uploaded picture.
+
+    Gradio checks that it is one only where the request calls it a file: `{"path": "/any/picture"}` without `meta`
+    would be read from the disk of the server.
+
+    Args:
+        uploads: folder that uploads lie in.
+        payload: what gradio made of the request.
+
+    Raises:
+        gr.Error: it was not uploaded.
+    """
+    if payload is None or payload.path is None:
+        return None
+    file = Path(payload.path).resolve()
+    if not file.is_relative_to(uploads):
+        raise gr.Error("upload the picture first", print_exception=False, title="Not possible")
+    return str(file)
+
+
+def patch_picture(label: str, elem_id: str) -> gr.Image:
+    """Return a picture whose patches are chosen by a click; see `patch_at`."""
+    field = gr.Image(label=label, interactive=False, elem_id=elem_id, buttons=[])
+    keep_pictures(field)
     return field
 
 
@@ -106,7 +138,7 @@ def patch_at(side: int, event: gr.SelectData) -> tuple[int, int]:
 
 def picture_grid(label: str, *, columns: int = 4, elem_id: str | None = None, words: bool = True) -> gr.Gallery:
     """Return a gallery whose pictures are chosen, not enlarged, by a click; `words` says whether theirs are shown."""
-    return gr.Gallery(
+    grid = gr.Gallery(
         label=label,
         columns=columns,
         allow_preview=False,
@@ -117,3 +149,5 @@ def picture_grid(label: str, *, columns: int = 4, elem_id: str | None = None, wo
         buttons=[],
         format="jpeg",
     )
+    keep_pictures(grid)
+    return grid

@@ -10,8 +10,8 @@ from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.explorer.page.components import PRIVATE, patch_at, picture_grid, picture_upload
-from synclr_hf.explorer.page.friendly import friendly
+from synclr_hf.explorer.page.components import PRIVATE, patch_at, patch_picture, picture_grid, picture_upload
+from synclr_hf.explorer.page.friendly import friendly, warn
 from synclr_hf.explorer.page.tab import Tab
 from synclr_hf.explorer.session import Explorer
 from synclr_hf.explorer.uploads import read_upload
@@ -47,7 +47,7 @@ def maps_tab(explorer: Explorer) -> Tab:
     with gr.Accordion("What is like this patch?", open=True):
         with gr.Row():
             with gr.Column(scale=1, min_width=240):
-                grid = gr.Image(label="Choose a patch", interactive=False, elem_id="map-patches", buttons=[])
+                grid = patch_picture("Choose a patch", "map-patches")
                 with gr.Row():
                     which = gr.Number(
                         1, label="Picture, from 1", precision=0, minimum=1, maximum=MOST_PICTURES, min_width=70
@@ -147,12 +147,16 @@ class _Functions:
         return self.similar([_read(file) for file in pictures or []], resolution, picture, row, column)
 
     def add_files(self, pictures: list[Image.Image], files: list[str] | None) -> tuple[list[Image.Image], None]:
-        """Add uploaded files, all or none."""
-        return self._added(pictures, [_read(file) for file in files or []]), None
+        """Add uploaded files, all or none; the field is empty afterwards, whatever they were."""
+        try:
+            return self._added(pictures, [_read(file) for file in files or []]), None
+        except UserInputError as error:
+            warn(error)
+            return pictures, None
 
     def add_one(self, pictures: list[Image.Image], file: str | None) -> tuple[list[Image.Image], None]:
         """Add one picture; nothing was given where it was only removed."""
-        return (pictures if file is None else self._added(pictures, [_read(file)])), None
+        return self.add_files(pictures, [] if file is None else [file])
 
     def add_row(self, pictures: list[Image.Image], row: int) -> list[Image.Image]:
         """Add a picture of the index; where there are eight, the first goes."""

@@ -8,7 +8,15 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from synclr_hf.explorer.page.components import PRIVATE, PictureGallery, choice, patch_at, picture_grid, picture_upload
+from synclr_hf.explorer.page.components import (
+    PRIVATE,
+    PictureGallery,
+    choice,
+    patch_at,
+    patch_picture,
+    picture_grid,
+    picture_upload,
+)
 from synclr_hf.explorer.page.friendly import friendly
 from synclr_hf.explorer.page.tab import Tab
 from synclr_hf.explorer.retrieval import FoundPicture, search_pair, search_picture, search_row
@@ -47,9 +55,7 @@ def retrieval_tab(explorer: Explorer) -> Tab:
         )
         with gr.Row():
             with gr.Column(scale=1, min_width=240):
-                grid = gr.Image(
-                    label="Query with its patches: choose one", interactive=False, elem_id="patches", buttons=[]
-                )
+                grid = patch_picture("Query with its patches: choose one", "patches")
                 with gr.Row():
                     row = gr.Number(0, label="Row, from 0", precision=0, minimum=0, min_width=80)
                     column = gr.Number(0, label="Column, from 0", precision=0, minimum=0, min_width=80)

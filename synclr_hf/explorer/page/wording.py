@@ -58,7 +58,8 @@ def foot(explorer: Explorer) -> str:
     """Return the last lines of the page, as HTML: how to get the same model in code, and what this is."""
     name = escape(explorer.config.model_name)
     return (
-        f'<p>In code: <code>AutoModel.from_pretrained("{name}")</code>. This page is a part of synclr_hf '
-        "(Apache-2.0); model and pictures have terms of their own, see their cards. What you upload stays on this "
+        '<p>In code: <code>pip install synclr-hf</code>, then <code>AutoModel.from_pretrained("'
+        f'{name}", trust_remote_code=True)</code>. This page is a part of synclr_hf (Apache-2.0); model and pictures '
+        "have licences of their own, see their cards. What you upload stays on this "
         "server for an hour at most.</p>"
     )
