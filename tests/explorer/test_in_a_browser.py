@@ -172,7 +172,7 @@ def test_pca_maps_by_files_sliders_click_and_download(opened, url, tmp_path):
     page.locator("#overlay input[type=number]").fill("0")
     page.locator("#overlay input[type=number]").press("Enter")
     page.locator("#maps button img").nth(1).click()
-    page.locator("#map-patches img").wait_for()
+    sync_api.expect(page.get_by_label("Picture, from 1")).to_have_value("2")
     page.locator("#map-patches img").click(position={"x": 30, "y": 30})
     pictures(page, "#similar", 3)
     page.get_by_text("of picture 2; black: cosine").wait_for()
