@@ -103,9 +103,14 @@ def similarities(index: PictureIndex, queries: Tensor, encoder: int = 0) -> Tens
 
 def _chosen(index: PictureIndex, queries: Tensor, encoder: int, rows: Tensor) -> Tensor:
     """Return the similarities with some rows only, (Q, len(rows)); the others are not read."""
-    parts, start = [], 0
-    for piece in index.embeddings(encoder):
-        inside = rows[(rows >= start) & (rows < start + len(piece))] - start
-        parts += [piece[some].float() @ queries.T for some in inside.split(ROWS_AT_ONCE)]
-        start += len(piece)
+    pieces = index.embeddings(encoder)
+    ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)
+    parts = []
+    for some in rows.split(ROWS_AT_ONCE):
+        numbers, counts = torch.searchsorted(ends, some, right=True).unique_consecutive(return_counts=True)
+        gathered = [
+            pieces[number][inside - (ends[number] - len(pieces[number]))]
+            for number, inside in zip(numbers.tolist(), some.split(counts.tolist()), strict=True)
+        ]
+        parts.append(torch.cat(gathered).float() @ queries.T)
     return (torch.cat(parts) / index.lengths(encoder)[rows, None]).T.contiguous()

@@ -78,6 +78,7 @@ class PictureIndex:
         from datasets import Image as ImageFeature
 
         self.facts, self.name, self.cards, self.faiss_file = facts, name, cards or {}, faiss_file
+        self._pieces: dict[int, list[Tensor]] = {}
         self._lengths: dict[int, Tensor] = {}
         self._lock = threading.Lock()
         self._check(rows)
@@ -101,9 +102,13 @@ class PictureIndex:
 
     def embeddings(self, number: int = 0) -> Sequence[Tensor]:
         """Return the features of encoder `number` as pieces of (n, D) float16, in the order of the rows, unread."""
-        encoder = self.facts.encoders[number]
-        chunks = self.table.column(encoder.column).chunks
-        return [torch.from_dlpack(chunk.flatten()).view(-1, encoder.width) for chunk in chunks if len(chunk)]
+        if number not in self._pieces:
+            encoder = self.facts.encoders[number]
+            chunks = self.table.column(encoder.column).chunks
+            self._pieces[number] = [
+                torch.from_dlpack(chunk.flatten()).view(-1, encoder.width) for chunk in chunks if len(chunk)
+            ]
+        return self._pieces[number]
 
     def lengths(self, number: int = 0) -> Tensor:
         """Return the lengths of the stored features of encoder `number`, (N,) float32: 1 but for float16's rounding.
