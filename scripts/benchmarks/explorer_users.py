@@ -18,6 +18,7 @@ import numpy as np
 
 PAUSE = 1.0
 """Seconds a visitor looks at an answer, on average."""
+ACTIONS = ("page", "search", "search_row", "search_region", "pca_maps", "browse", "compare")
 _PATIENCE = 120.0
 
 
@@ -57,7 +58,7 @@ def _visits(address: str, users: int, seconds: float) -> dict[str, Any]:
             visitor = _Visitor(client, address, number)
             time.sleep(random.Random(number).random() * PAUSE)
             while time.monotonic() < end:
-                for name in ("page", "search", "search_row", "search_region", "pca_maps", "browse", "compare"):
+                for name in visitor.random.sample(ACTIONS, len(ACTIONS)):
                     begun = time.perf_counter()
                     try:
                         getattr(visitor, name)()

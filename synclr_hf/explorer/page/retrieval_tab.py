@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from synclr_hf.explorer.uploads import read_upload
 
 NUM_EXAMPLES = 8
 _REGIONS = 12
+_TELL_EVERY = 1.0
+"""Seconds between two answers to the same question."""
 
 
 def retrieval_tab(explorer: Explorer) -> Tab:
@@ -192,7 +195,11 @@ class _Functions:
 
         index = self._explorer.index
         query = read_upload(picture)
+        shown_at = time.monotonic()
         for answer in search_region(self._explorer, query, _row(row), _row(column), _REGIONS, concepts or ()):
+            if answer.looked_at < answer.total and time.monotonic() - shown_at < _TELL_EVERY:
+                continue  # drawing takes longer than looking, where the model is small
+            shown_at = time.monotonic()
             shown, told = [], []
             for hit in answer.hits:
                 known = index.picture(hit.row)
