@@ -75,6 +75,11 @@ def test_templates_come_from_the_captions_set(tmp_path, tiny_encoder_folder, ima
     Dataset.from_dict(columns).to_parquet(tmp_path / "captions" / "data" / "train-00000.parquet")
     index = built(tmp_path / "index", tiny_encoder_folder, images, captions=str(tmp_path / "captions"))
     assert [index.picture(row).template for row in (0, 1, 23)] == ["template 0", "template 0", "template 11"]
+    (tmp_path / "others" / "data").mkdir(parents=True)
+    columns["template"] = ["another"] * 12
+    Dataset.from_dict(columns).to_parquet(tmp_path / "others" / "data" / "train-00000.parquet")
+    with pytest.raises(UserInputError, match="images_fingerprint"):  # they would be other rows
+        built(tmp_path / "index", tiny_encoder_folder, images, captions=str(tmp_path / "others"))
     with pytest.raises(UserInputError, match="nowhere"):
         built(tmp_path / "other", tiny_encoder_folder, images, captions=str(tmp_path / "nowhere"))
 
@@ -197,6 +202,13 @@ def test_thumbnails(tmp_path):
     turned = jpeg(Pictures.new("RGB", (60, 30)), exif=exif)
     upright = Pictures.open(BytesIO(thumbnail(turned, Pictures.new("RGB", (30, 60)), 100)))
     assert upright.size == (30, 60) and 0x0112 not in upright.getexif()
+    exif = Pictures.Exif()
+    exif[0x010E] = "private words"
+    assert b"private" not in thumbnail(jpeg(picture(0), exif=exif), picture(0), 100)
+    noise = Pictures.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8))
+    file = BytesIO()
+    noise.save(file, "PNG")
+    assert len(thumbnail(file.getvalue(), noise, 224)) < 0.7 * len(file.getvalue())
 
 
 def test_names_in_an_index(tmp_path):

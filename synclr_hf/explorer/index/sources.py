@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from synclr_hf.hub.dataset_files import published_card
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 TEXTS = ("caption", "concept", "source", "template")
 
 
@@ -99,7 +102,7 @@ def index_source(
         caption_ids=caption_ids,
         places=known.get("places", np.zeros(len(chosen), dtype=np.int64)),
         texts=texts,
-        fingerprint=f"{state}-{len(shown)}",
+        fingerprint=f"{state}-{len(shown)}-{blake2b(repr(texts['template']).encode(), digest_size=8).hexdigest()}",
         is_toy=origin is not None and is_toy_set({"train": origin.rows}),
         cards=cards,
     )
@@ -188,9 +191,11 @@ def _captions_of(images: str) -> str | None:
         return None
     named = read_record(folder).get("captions")
     beside = folder.parent / "captions"
-    if named and (Path(str(named)).is_dir() or "/" in str(named).strip("/") and not str(named).startswith("/")):
+    if named and Path(str(named)).is_dir():
         return str(named)
-    return str(beside) if (beside / RUN_FILE).is_file() else None
+    if (beside / RUN_FILE).is_file():  # the run was moved: what it says is no name of the Hub
+        return str(beside)
+    return str(named) if named and _HUB_ID.fullmatch(str(named)) else None
 
 
 def _cards(images: str, captions: str | None) -> dict[str, str]:
