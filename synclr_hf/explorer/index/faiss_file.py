@@ -68,8 +68,6 @@ def prepare_faiss(folder: Path, factory: str) -> None:
     from synclr_hf.explorer.search import nearest
 
     facts = IndexFacts.load(folder / FACTS_FILE, str(folder))
-    if (folder / FAISS_FILE).is_file() and facts.faiss is not None:
-        return
     index = open_index(folder)
     with Progress(f"building the FAISS index {factory}"):
         try:

@@ -16,7 +16,7 @@ from synclr_hf.data.shards import write_text
 from synclr_hf.data.writing import command_line, write_run
 from synclr_hf.errors import UserInputError
 from synclr_hf.explorer.index.card import describe_index, index_card_facts
-from synclr_hf.explorer.index.facts import CARDS_FOLDER, IndexedEncoder, IndexFacts
+from synclr_hf.explorer.index.facts import CARDS_FOLDER, FAISS_FILE, IndexedEncoder, IndexFacts
 from synclr_hf.explorer.index.schema import embedding_column, index_features
 
 PIXELS, UNTRAINED = "pixels", "untrained:"
@@ -156,6 +156,7 @@ def _write_facts(
         (folder / CARDS_FOLDER).mkdir(exist_ok=True)
         write_text(folder / CARDS_FOLDER / f"{card}.md", text)
     facts.save(folder)
+    (folder / FAISS_FILE).unlink(missing_ok=True)  # of an earlier call, perhaps by another factory
     if config.faiss is not None:
         from synclr_hf.explorer.index.faiss_file import prepare_faiss
 
