@@ -28,10 +28,9 @@ def pictures_words(facts: IndexFacts) -> str:
 
 def hit_words(hit: ComparedHit) -> str:
     """Return the caption of a found picture, also what is read out."""
-    marks = [f"rank {hit.rank} (other encoder: {hit.rank_of_other:,})"]
-    marks += ["found by both"] * hit.is_shared + ["same caption as the query"] * hit.is_sibling
-    told = [f"similarity {hit.similarity:.3f}, closer than {_percent(hit.percentile)} of the index", *marks]
-    return " · ".join([*told, *filter(None, [hit.concept, hit.caption])])
+    told = [f"{hit.rank}. (other: {hit.rank_of_other:,}.)", f"closer than {_percent(hit.percentile)}"]
+    told += ["same caption"] * hit.is_sibling
+    return ", ".join([*told, *filter(None, [hit.concept])])
 
 
 def answer_words(answer: EncoderAnswer) -> str:

@@ -130,7 +130,7 @@ def test_words_claim_no_more_than_there_is(explorer):
     assert answer_words(answer).startswith("### pixels (raw pixels, no model)")
     assert "chance 25.0%" in answer_words(answer) and "own scale" in answer_words(answer)
     words = hit_words(answer.hits[0])
-    assert "rank 1 (other encoder: " in words and "red mug" in words
+    assert words.startswith("1. (other: ") and "red mug" in words
     assert "100.00%" not in words.replace("than 100.00%", "") and "closer than" in words
     assert "untrained: random weights" in told_name("untrained:some/model")
     assert told_name("some/model") == "some/model"

@@ -1,5 +1,6 @@
 """`synclr index`: rows, thumbnails and features of every kind of source; stopped, refused, pushed."""
 
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image as Pictures
 from tiny_index import picture
 
 from synclr_hf.cli.index import models_together
+from synclr_hf.cli.main import main
 from synclr_hf.errors import UserInputError
 from synclr_hf.evaluation.encoding.encoder_loading import load_encoder
 from synclr_hf.evaluation.encoding.features import encoder_features
@@ -213,3 +215,19 @@ def test_names_in_an_index(tmp_path):
 def test_several_models_on_the_command_line():
     typed = "--images x --model a b --output-dir y --model=c --model d".split()
     assert models_together(typed) == "--images x --output-dir y --model a b c d".split()
+
+
+def test_the_readmes_command_runs(tmp_path, tiny_encoder_folder, images, capsys):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (line,) = re.findall(r"^synclr (index --model org/synclr.*)$", readme, re.MULTILINE)
+    names = {"org/synclr-vitb16": tiny_encoder_folder, "facebook/dinov2-base": f"untrained:{tiny_encoder_folder}"}
+    words = line.replace(" --push-to-hub org/weed-index", "").replace("org/weed-images", images)
+    words = words.replace("outputs/weed-index", str(tmp_path / "index"))
+    with pytest.raises(SystemExit) as ended:
+        main([names.get(word, word) for word in words.split()])
+    assert not ended.value.code, capsys.readouterr().err
+    assert [one.name for one in open_index(tmp_path / "index").facts.encoders] == [
+        "encoder",
+        "untrained:encoder",
+        "pixels",
+    ]

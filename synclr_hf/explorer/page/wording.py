@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synclr_hf.data.cards import plain
@@ -46,20 +47,24 @@ def heading(explorer: Explorer) -> str:
 
 def _linked(where: str, name: str, kind: str) -> str:
     """Return a link for a Hub id, the name for anything else."""
-    is_hub = where.count("/") == 1 and where == name and not where.startswith(".")
-    from pathlib import Path
-
-    if not is_hub or Path(where).exists():
+    if not _is_on_the_hub(where, name):
         return escape(name)
     return f'<a href="https://huggingface.co/{kind}{escape(where, quote=True)}">{escape(name)}</a>'
 
 
+def _is_on_the_hub(where: str, name: str) -> bool:
+    """Tell a Hub id, which is shown whole, from a folder."""
+    return where.count("/") == 1 and where == name and not where.startswith(".") and not Path(where).exists()
+
+
 def foot(explorer: Explorer) -> str:
     """Return the last lines of the page, as HTML: how to get the same model in code, and what this is."""
-    name = escape(explorer.config.model_name)
+    config = explorer.config
+    code = ""
+    if _is_on_the_hub(config.model, config.model_name):
+        name = escape(config.model, quote=True)
+        code = f'In code: <code>AutoModel.from_pretrained("{name}", trust_remote_code=True)</code>. '
     return (
-        '<p>In code: <code>pip install synclr-hf</code>, then <code>AutoModel.from_pretrained("'
-        f'{name}", trust_remote_code=True)</code>. This page is a part of synclr_hf (Apache-2.0); model and pictures '
-        "have licences of their own, see their cards. What you upload stays on this "
-        "server for an hour at most.</p>"
+        f"<p>{code}This page is a part of synclr_hf (Apache-2.0); model and pictures have licences of their own, see "
+        "their cards. What you upload stays on this server for an hour at most.</p>"
     )
