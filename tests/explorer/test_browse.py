@@ -57,10 +57,27 @@ def browser():
         ("🐦", []),
         ("<script>", []),
         ("other", [11, 12, 13]),
+        ("red, mug", [10]),
+        ('a mug; "red mug", -blue', [10]),
+        ("mug.", [10, 14]),
+        ("“red mug”", [10]),
+        ("half–full", [10]),
+        ("mug –blue", [10]),
+        ("red - mug", [10]),
+        ("-", [10, 11, 12, 13, 14]),
+        ('"A  red\tmug"', [10]),
+        ("ed", []),
     ],
 )
 def test_words(browser, text, ids):
     assert [entry.caption_id for entry in browser.find(text).entries] == ids
+
+
+@pytest.mark.parametrize(
+    ("said", "typed"), [("Lego™", "legotm"), ("İki", "iki"), ("STRASSE", "straße"), ("ﬁne", "FINE")]
+)
+def test_letters_that_are_written_in_several_ways_are_one(said, typed):
+    assert folded(said) == folded(typed)
 
 
 def test_pictures_of_a_caption_stand_in_order(browser):
@@ -141,3 +158,24 @@ def test_a_card_is_shown_without_what_acts_or_loads():
     assert "&lt;script>" in shown and "bad here" in shown and "a < b" in shown
     assert len(shown_card("line\n" * 9000)) < 20_100
     assert np.char.count(shown_card("no front matter"), "no") == 1
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "![a [b] c](https://elsewhere.example/spy.gif)",
+        "![a\\]b](https://elsewhere.example/spy.gif)",
+        "!![](x)[left over](https://elsewhere.example/spy.gif)",
+        "> [k]: https://elsewhere.example/spy.gif\n\n![k]",
+        "\\\\![escaped](https://elsewhere.example/spy.gif)",
+        "[![badge](https://elsewhere.example/spy.gif)](https://example.org)",
+    ],
+)
+def test_no_picture_of_a_card_is_loaded_however_it_is_written(card):
+    assert "![" not in shown_card(card)
+
+
+@pytest.mark.parametrize("part", ["[", "![", "![](", "[a](", "[a]( ", "[\n"])
+def test_a_card_is_read_in_a_time_that_grows_with_its_length(part):
+    """Patterns that look ahead from each bracket would need minutes."""
+    assert len(shown_card(part * 50_000)) < 120_000

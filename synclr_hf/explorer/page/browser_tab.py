@@ -48,7 +48,7 @@ def browser_tab(explorer: Explorer) -> Tab:
         with gr.Row():
             slots += [_Slot(panel, place), _Slot(panel, place + 1)]
     with gr.Accordion("Statistics", open=False):
-        statistics = gr.Markdown()
+        statistics = gr.Markdown(elem_id="statistics")
     with gr.Accordion("Cards of the data sets", open=False):
         cards = gr.Markdown(sanitize_html=True)
     results = gr.JSON(visible="hidden", label="Captions")
