@@ -1,10 +1,25 @@
 """A tiny encoder, its index, and an explorer over both, made once a module."""
 
+import gc
+import warnings
+
 import pytest
 from tiny_index import save_tiny_encoder, write_tiny_index
 
 from synclr_hf.explorer.config import ExplorerConfig
 from synclr_hf.explorer.session import Explorer
+
+
+@pytest.fixture(scope="module")
+def closing_pages():
+    """Close every page of the module; what gradio and its clients leave open is collected here, not in a later test."""
+    import gradio as gr
+
+    yield
+    gr.close_all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -35,11 +35,8 @@ def served(explorer):
 
 
 @pytest.fixture(scope="module")
-def url(explorer):
-    import gradio as gr
-
-    yield served(explorer)
-    gr.close_all()
+def url(explorer, closing_pages):
+    return served(explorer)
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +262,9 @@ def test_a_phone(opened, url, theme):
     for name in TABS:
         page.get_by_role("tab", name=name).click()
         page.wait_for_timeout(150)
+        if name == "Data":
+            ends = [page.locator("#caption-0 button img").nth(k).bounding_box() for k in range(4)]
+            assert all(end["x"] + end["width"] <= PHONE["width"] for end in ends)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], name
 
 

@@ -1,7 +1,6 @@
 """The page over HTTP: named typed endpoints, friendly refusals, nothing of the server within reach."""
 
 import json
-import os
 import re
 import urllib.error
 import urllib.request
@@ -20,15 +19,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 
 
 @pytest.fixture(scope="module")
-def url(explorer):
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    import gradio as gr
-
+def url(explorer, closing_pages):
     from synclr_hf.explorer.page.launch import launch
 
     url = launch(explorer, prevent_thread_lock=True, inbrowser=False)
-    yield url.rstrip("/")
-    gr.close_all()
+    return url.rstrip("/")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Pictures on the disk of the server that nobody uploaded, and folders of the machine, stay there."""
 
-import gc
 import json
 import os
 from pathlib import Path
@@ -17,14 +16,12 @@ FILE = {"meta": {"_type": "gradio.FileData"}}
 
 
 @pytest.fixture(scope="module")
-def url(explorer, tmp_path_factory):
+def url(explorer, closing_pages, tmp_path_factory):
     from synclr_hf.explorer.page.launch import launch
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
         yield launch(explorer, prevent_thread_lock=True).rstrip("/")
-        gr.close_all(verbose=False)
-        gc.collect()  # event loops that gradio leaves open are told here, not in somebody else's test
 
 
 @pytest.fixture
