@@ -12,7 +12,7 @@ from synclr_hf.explorer.session import Explorer
 
 @pytest.fixture(scope="module")
 def closing_pages():
-    """Close every page of the module; what gradio and its clients leave open is collected here, not in a later test."""
+    """Close every page of the module; what gradio leaves open is collected here, not in a later test."""
     import gradio as gr
 
     yield
