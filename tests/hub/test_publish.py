@@ -51,6 +51,7 @@ def test_a_run_is_published_and_its_cards_code_works_for_others(hub, run_folder)
     assert [url.rpartition("/")[2] for url in done.stdout.splitlines()] == [
         "synclr-toy-captions",
         "synclr-toy-images",
+        "synclr-toy-index",
         "synclr-toy",
     ]
     files = hub.files(TO)
@@ -58,6 +59,8 @@ def test_a_run_is_published_and_its_cards_code_works_for_others(hub, run_folder)
     whole = {f"pretraining/{name}" for name in ("config.json", "model.safetensors", "history.json")}
     assert own | whole | {"report.json", "report.html", "curves.svg", "publication.json"} <= files.keys()
     assert any(name.endswith(".whl") for name in files) and not any("training_args" in name for name in files)
+    index = json.loads(hub.files(f"{TO}-index", "dataset")["index.json"])
+    assert [one["name"] for one in index["encoders"]] == [TO, f"untrained:{TO}", "pixels"]
     assert hub.repository(TO).private and hub.repository(f"{TO}-images", "dataset").private
 
     card = files["README.md"].decode()
