@@ -28,7 +28,7 @@ class IndexConfig:
 
     Attributes:
         output_dir: folder to write.
-        model: encoders: folders or Hub ids, `untrained:MODEL`, or `pixels`; the first is shown, all can be compared.
+        model: encoders, repeatable: folders, Hub ids, `untrained:MODEL`, `pixels`; the first is shown.
         images: a folder that synclr images wrote, a labelled data set, a folder of pictures, or ORG/NAME on the Hub.
         captions: captions set that tells the templates. Default: the one that the pictures were drawn from, if there.
         split: split of a data set. Default: the test side if there is one, else the first.
