@@ -73,3 +73,11 @@ def test_every_file_stays_readable():
     long = [f"{path} {n}" for path in PACKAGE.rglob("*.py") if (n := len(path.read_text().splitlines())) > 350]
     assert long == []
     assert not list(PACKAGE.rglob("utils.py"))
+
+
+def test_every_test_module_has_a_name_of_its_own():
+    """They lie in folders that are no packages: pytest would take two of one name for the same."""
+    names = [
+        path.name for path in Path(__file__).parent.rglob("*.py") if path.name not in ("__init__.py", "conftest.py")
+    ]
+    assert sorted(names) == sorted(set(names))
