@@ -46,11 +46,6 @@ class Look:
         """Rows and columns of patches."""
         return self.patches.shape[0], self.patches.shape[1]
 
-    def patch_at(self, x: float, y: float) -> tuple[int, int]:
-        """Return row and column of the patch at a point of `image`, in pixels; points outside belong to the border."""
-        rows, columns = self.grid
-        return min(max(int(y // self.patch), 0), rows - 1), min(max(int(x // self.patch), 0), columns - 1)
-
 
 def look(explorer: Explorer, pictures: Sequence[Image.Image], long_side: int, *, encoder: int = 0) -> list[Look]:
     """Return the patch features of some pictures, computed or remembered.

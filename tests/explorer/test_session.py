@@ -1,5 +1,7 @@
 """Loading in the background: what is there when, and what is said when something is not."""
 
+import json
+import shutil
 import threading
 import time
 
@@ -141,6 +143,16 @@ def test_an_encoder_that_has_changed_is_told_and_the_others_work(tmp_path):
     assert explorer.encoder(0).model is not None
     with pytest.raises(UserInputError, match="there is no encoder 2"):
         explorer.encoder(2)
+
+
+def test_an_encoder_with_other_weights_than_the_index_is_told(tmp_path, tiny_encoder_folder, tiny_index_folder):
+    shutil.copytree(tiny_index_folder, tmp_path / "index")
+    told = json.loads((tmp_path / "index" / "index.json").read_text())
+    told["encoders"][1]["fingerprint"] = "of yesterday"
+    (tmp_path / "index" / "index.json").write_text(json.dumps(told))
+    explorer = started(ExplorerConfig(tiny_encoder_folder, str(tmp_path / "index")))
+    with pytest.raises(UserInputError, match="'pixels' is not what the index was made with"):
+        explorer.encoder(1)
 
 
 def test_a_space_reads_its_file_or_its_variables(tmp_path, monkeypatch):
