@@ -31,7 +31,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--dry-run", action="store_true", help="list the files and their sizes; send nothing")
     options = vars(parser.parse_args(arguments))
     run, dry_run = options.pop("run"), options.pop("dry_run")
-    is_published = not Path(run).expanduser().exists() and run.count("/") == 1 and options["space"] is not None
+    is_id = run.count("/") == 1 and not Path(run).expanduser().exists()
+    is_published = options["to"] is None and options["space"] is not None and is_id
     if options["to"] is None:
         if not is_published:
             raise UserInputError(

@@ -35,8 +35,8 @@ BYTES_PER_COMMIT = 4_000_000_000
 WRITTEN_BY_THE_HUB = (".gitattributes",)
 
 _SHA256_DIGITS = 64
-_STALE = (f"{DATA_FOLDER}/", f"{CARD_FOLDER}/")
-"""Where an earlier publication may have left files of a data set: its shards may have had other sizes."""
+_STALE = {"dataset": (f"{DATA_FOLDER}/", f"{CARD_FOLDER}/"), "space": ("synclr_hf/", "synclr_hf-")}
+"""Where an earlier publication may have left files: shards had other sizes, the package was another version."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _complete(remote: Remote, repository: Repository, replace: bool) -> None:
     """Write all that still differs, and delete what is stale, in one commit or none."""
     there = remote.checksums()
     files = {path: content for path, content in repository.files.items() if not _is_there(repository, path, there)}
-    folders = ("",) if replace else _STALE if repository.repo_type == "dataset" else ()
+    folders = ("",) if replace else _STALE.get(repository.repo_type, ())
     gone = stale(there, repository.files, folders)
     if files or gone:
         remote.commit("Publish a run of synclr_hf", files, gone)

@@ -15,10 +15,12 @@ from image_sets import write_images
 from tiny_index import save_tiny_encoder
 
 import synclr_hf
+from synclr_hf.cli.main import main
 from synclr_hf.explorer.config import run_index_config
 from synclr_hf.explorer.index.stage import build_index
 from synclr_hf.explorer.space import SpaceConfig, page_files, space_repository
 from synclr_hf.hub.dataset_files import index_repository
+from synclr_hf.hub.sending import _STALE, stale
 
 ROOT = Path(synclr_hf.__file__).parents[1]
 SPACE = SpaceConfig("org/synclr-explorer", "org/synclr-vitb16", "org/synclr-vitb16-index")
@@ -151,3 +153,15 @@ def test_published_and_run_out_of_what_was_sent(hub, run, tmp_path, free_port):
     finally:
         page.kill()
         page.wait()
+
+
+def test_what_another_version_left_in_a_space_goes():
+    there = {"synclr_hf-0.0.1.dist-info/METADATA": "a", "synclr_hf/gone.py": "b", "mine.txt": "c", "app.py": "d"}
+    gone = stale(there, space_repository(SPACE).files, _STALE["space"])
+    assert gone == ["synclr_hf-0.0.1.dist-info/METADATA", "synclr_hf/gone.py"]
+
+
+def test_a_mistyped_run_is_not_passed_over(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["publish", "outputs/typo", "--to", "org/name", "--space", "org/space", "--dry-run"])
+    assert ended.value.code == 2 and "'outputs/typo' holds nothing to publish" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from importlib import resources
 
@@ -93,8 +94,9 @@ def publish_space(config: SpaceConfig, *, api: HfApi | None = None) -> tuple[str
             f"there is no index '{index}' on the Hub for the Space to show; make one: type synclr index --model "
             f"{config.model} --images IMAGES --output-dir FOLDER --push-to-hub {index}"
         )
-    if patiently(config.model, lambda: api.repo_info(config.model).private):
-        notes.append(f"'{config.model}' is private: give the Space a secret HF_TOKEN that may read it")
+    for name, kind in ((config.model, "model"), (index, "dataset")):
+        if name is not None and patiently(name, partial(api.repo_info, name, repo_type=kind)).private:
+            notes.append(f"'{name}' is private: give the Space a secret HF_TOKEN that may read it")
     if index is None:
         notes.append("without an index the Space shows PCA maps only; build one with synclr index")
     plan = [space_repository(config)]
