@@ -117,6 +117,15 @@ def test_questions_that_cannot_be_answered(client, endpoint, values, words):
         client.predict(*values, api_name=endpoint)
 
 
+def test_too_many_pictures_are_refused_before_one_is_read(explorer):
+    from synclr_hf.explorer.page.maps_tab import _Functions
+
+    functions = _Functions(explorer)
+    for ask in (functions.pca_maps, functions.patch_similarity):
+        with pytest.raises(UserInputError, match="9 pictures are too many; give up to 8"):
+            ask(["nowhere.png"] * 9)
+
+
 def get(address):
     try:
         with urllib.request.urlopen(address, timeout=20) as answer:

@@ -137,19 +137,19 @@ class _Functions:
         Returns the maps and what they show. With foreground, patches whose first component is at most threshold (in
         standard deviations) are left dark; overlay is the share of the colours in %.
         """
-        shown = [_read(file) for file in pictures or []]
+        shown = _read_all(pictures)
         return self.draw(shown, resolution, foreground, threshold, overlay, smooth)
 
     def patch_similarity(
         self, pictures: list[str] | None, resolution: int = 224, picture: int = 1, row: int = 0, column: int = 0
     ) -> tuple[list[tuple[Image.Image, str]], str]:
         """Show how alike every patch of one to eight pictures is to a patch of one of them (counted from 1)."""
-        return self.similar([_read(file) for file in pictures or []], resolution, picture, row, column)
+        return self.similar(_read_all(pictures), resolution, picture, row, column)
 
     def add_files(self, pictures: list[Image.Image], files: list[str] | None) -> tuple[list[Image.Image], None]:
         """Add uploaded files, all or none; the field is empty afterwards, whatever they were."""
         try:
-            return self._added(pictures, [_read(file) for file in files or []]), None
+            return self._added(pictures, _read_all(files)), None
         except UserInputError as error:
             warn(error)
             return pictures, None
@@ -235,6 +235,13 @@ class _Functions:
                 f"{len(pictures) + len(more)} pictures are too many; at most {MOST_PICTURES} go together: remove some"
             )
         return [*pictures, *more]
+
+
+def _read_all(files: list[str] | None) -> list[Image.Image]:
+    """Read uploads; too many are refused before the first is decoded."""
+    if len(files or []) > MOST_PICTURES:
+        raise UserInputError(f"{len(files or [])} pictures are too many; give up to {MOST_PICTURES}")
+    return [_read(file) for file in files or []]
 
 
 def _read(file: str) -> Image.Image:
