@@ -29,9 +29,9 @@ TABS = ("Retrieval", "PCA maps", "Data", "Compare")
 
 
 def served(explorer):
-    from synclr_hf.explorer.page.launch import launch
+    from serving import served
 
-    return launch(explorer, prevent_thread_lock=True).rstrip("/")
+    return served(explorer)
 
 
 @pytest.fixture(scope="module")

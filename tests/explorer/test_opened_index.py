@@ -165,6 +165,34 @@ def test_damaged_features_are_named(tmp_path):
     check_finite(index_of(unit(50, 2)))
 
 
+def test_a_damaged_row_is_told_by_the_first_search_wherever_it_lies():
+    features = unit(9000, 3)
+    features[4001] = np.nan  # the sample of `check_finite` does not meet it
+    index = index_of(features)
+    check_finite(index)
+    with pytest.raises(UserInputError, match=r"are damaged \(row 4001 is not of length one\)"):
+        nearest(index, torch.ones(1, WIDTH), 3)
+
+
+def test_a_picture_of_one_grey_is_like_nothing():
+    features = unit(20, 4)
+    features[7] = 0  # raw pixels of a picture of one grey
+    index = index_of(features)
+    check_finite(index)
+    (hits,) = nearest(index, torch.ones(1, WIDTH), 20)
+    assert {hit.row: hit.similarity for hit in hits}[7] == 0 and all(hit.similarity == hit.similarity for hit in hits)
+
+
+def test_too_few_candidates_of_faiss_are_not_the_answer(tiny_index_folder, monkeypatch):
+    index = open_index(tiny_index_folder)
+    index.faiss_file = "prepared"
+    monkeypatch.setattr(faiss_file, "has_faiss", lambda: True)
+    monkeypatch.setattr(type(index.rows), "is_index_initialized", lambda *_: True)
+    for found in ([], [3, 5]):
+        monkeypatch.setattr(faiss_file, "_asked", lambda *_, found=found: np.array(found, dtype=np.int64))
+        assert len(nearest(index, index.embedding(3)[None], 6)[0]) == 6
+
+
 def test_an_index_of_another_model_says_which(explorer, tiny_index_folder):
     index = open_index(tiny_index_folder)
     encoder = explorer.encoder()

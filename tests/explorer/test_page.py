@@ -20,10 +20,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 
 @pytest.fixture(scope="module")
 def url(explorer, closing_pages):
-    from synclr_hf.explorer.page.launch import launch
+    from serving import served
 
-    url = launch(explorer, prevent_thread_lock=True, inbrowser=False)
-    return url.rstrip("/")
+    return served(explorer)
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ FILE = {"meta": {"_type": "gradio.FileData"}}
 
 @pytest.fixture(scope="module")
 def url(explorer, closing_pages, tmp_path_factory):
-    from synclr_hf.explorer.page.launch import launch
+    from serving import served
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        yield launch(explorer, prevent_thread_lock=True).rstrip("/")
+        yield served(explorer)
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def prepare_faiss(folder: Path, factory: str) -> None:
 
 
 def faiss_nearest(index: PictureIndex, query: np.ndarray, count: int) -> np.ndarray | None:
-    """Return the rows that FAISS finds nearest, ascending; `None` where there is no FAISS index to ask.
+    """Return the rows that FAISS finds nearest, ascending; `None` where there is none to ask or too few are found.
 
     Args:
         index: where to look.
@@ -105,7 +105,8 @@ def faiss_nearest(index: PictureIndex, query: np.ndarray, count: int) -> np.ndar
         return None
     if not index.rows.is_index_initialized(COLUMN):
         index.rows.load_faiss_index(COLUMN, index.faiss_file)
-    return np.sort(_asked(index.rows, query, count + _MORE))
+    found = np.sort(_asked(index.rows, query, count + _MORE))
+    return found if len(found) >= min(count, len(index)) else None  # cells of IVF may hold too few: search exactly
 
 
 def _asked(rows: Dataset, query: np.ndarray, count: int) -> np.ndarray:

@@ -113,7 +113,10 @@ class PictureIndex:
     def lengths(self, number: int = 0) -> Tensor:
         """Return the lengths of the stored features of encoder `number`, (N,) float32: 1 but for float16's rounding.
 
-        Read once, then kept.
+        Read once, then kept; 1 for zeros, which are like nothing.
+
+        Raises:
+            UserInputError: a feature is not finite or not of length one; names the row.
         """
         with self._lock:
             if number not in self._lengths:
@@ -122,7 +125,9 @@ class PictureIndex:
                     for piece in self.embeddings(number)
                     for rows in piece.split(_READ_AT_ONCE)
                 ]
-                self._lengths[number] = torch.cat(parts) if parts else torch.zeros(0)
+                lengths = torch.cat(parts) if parts else torch.zeros(0)
+                _check_lengths(self, number, lengths, torch.arange(len(lengths)))
+                self._lengths[number] = torch.where(lengths == 0, 1.0, lengths)
             return self._lengths[number]
 
     def embedding(self, row: int, number: int = 0) -> Tensor:
@@ -218,15 +223,20 @@ def check_finite(index: PictureIndex) -> None:
         UserInputError: names the row.
     """
     step = max(1, len(index) // _CHECKED_ROWS)
-    for number, encoder in enumerate(index.facts.encoders):
+    for number in range(len(index.facts.encoders)):
         start = 0
         for piece in index.embeddings(number):
             places = torch.arange((-start) % step, len(piece), step)
             lengths = torch.linalg.vector_norm(piece[places].float(), dim=1)
-            bad = places[~((lengths - 1).abs() < 0.01)]
-            if len(bad):
-                raise UserInputError(
-                    f"the features of '{encoder.name}' in the index '{index.name}' are damaged (row "
-                    f"{start + int(bad[0])} is not of length one); run the command that made it again"
-                )
+            _check_lengths(index, number, lengths, places + start)
             start += len(piece)
+
+
+def _check_lengths(index: PictureIndex, number: int, lengths: Tensor, rows: Tensor) -> None:
+    """Refuse rows that are neither of length one nor zero, which is what raw pixels say of a picture of one grey."""
+    bad = rows[~(((lengths - 1).abs() < 0.01) | (lengths == 0))]
+    if len(bad):
+        raise UserInputError(
+            f"the features of '{index.facts.encoders[number].name}' in the index '{index.name}' are damaged (row "
+            f"{int(bad[0])} is not of length one); run the command that made it again"
+        )

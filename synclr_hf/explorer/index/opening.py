@@ -33,7 +33,7 @@ def open_index(path_or_hub_id: str | Path) -> PictureIndex:
     folder = Path(name).expanduser()
     if folder.is_dir():
         index = _of_folder(folder, name)
-    elif folder.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+    elif folder.exists() or name.startswith((".", "/", "~")) or name.partition("@")[0].count("/") != 1:
         raise UserInputError(
             f"there is no index '{name}'; make one: type synclr index --model MODEL --images IMAGES --output-dir "
             f"{name}"

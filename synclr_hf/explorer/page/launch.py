@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from importlib import resources
 from typing import Any
 
@@ -35,6 +36,9 @@ def launch(explorer: Explorer, *, port: int | None = None, host: str = "127.0.0.
         UserInputError: the port is taken.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # A folder of this process alone: whoever ends deletes the files of its page, and those of two pages have one name.
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="synclr_explorer_")
     page = build_page(explorer)
     page.queue(max_size=MOST_WAITING, default_concurrency_limit=AT_ONCE)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # gradio asks its own server whether it is there
