@@ -11,6 +11,9 @@ from torch import nn
 
 Batch = dict[str, Any]
 
+IMPLEMENTATIONS = ("plain", "fast")
+"""`plain` is the readable reference that tests compare with; `fast` gives the same numbers and is the default."""
+
 
 @dataclass
 class Features:

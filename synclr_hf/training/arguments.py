@@ -8,7 +8,8 @@ import torch
 from transformers import TrainingArguments
 
 from synclr_hf.data.checks import check_integer, check_number
-from synclr_hf.errors import UserInputError
+from synclr_hf.errors import UserInputError, unknown_name
+from synclr_hf.objectives.base import IMPLEMENTATIONS
 
 PROBE_METRICS = ("knn_top1", "knn_top1_student")
 """What `SynCLRTrainer.evaluate` measures, of the teacher and of the student; larger is better."""
@@ -32,9 +33,12 @@ class SynCLRTrainingArguments(TrainingArguments):
         ema_decay_end: the decay at the last step. Paper 1.
         weight_decay_end: weight decay at the last step; starts at `weight_decay`, cosine. Paper 0.04 to 0.2.
 
+    Parameters that control the speed:
+        implementation: `fast`, or `plain`: the readable reference with the same results, see `IMPLEMENTATIONS`.
+
     Raises:
         UserInputError: if a batch has no captions or a step no batches, a decay is outside [0, 1], a learning rate is
-            no positive number, or the best model is chosen by something that `SynCLRTrainer.evaluate` does not
+            no positive number, the implementation is none of the two, or the best model is chosen by something that `SynCLRTrainer.evaluate` does not
             measure.
     """
 
@@ -52,6 +56,9 @@ class SynCLRTrainingArguments(TrainingArguments):
     )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "The batch is made of views, not of columns."}
+    )
+    implementation: str = field(
+        default="fast", metadata={"help": "`fast`, or `plain`: the readable reference with the same results."}
     )
     ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "Every parameter is used."})
     dataloader_drop_last: bool = field(
@@ -73,6 +80,8 @@ class SynCLRTrainingArguments(TrainingArguments):
             self.activation_checkpointing = self.gradient_checkpointing
         super().__post_init__()
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
+        if self.implementation not in IMPLEMENTATIONS:
+            raise unknown_name("implementation", self.implementation, IMPLEMENTATIONS, "implementation: fast")
         for name in ("ema_decay", "ema_decay_end"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserInputError(f"{name} {getattr(self, name)}: allowed: 0 to 1; type {name}: 0.994")
