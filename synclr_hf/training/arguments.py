@@ -38,8 +38,8 @@ class SynCLRTrainingArguments(TrainingArguments):
 
     Raises:
         UserInputError: if a batch has no captions or a step no batches, a decay is outside [0, 1], a learning rate is
-            no positive number, the implementation is none of the two, or the best model is chosen by something that `SynCLRTrainer.evaluate` does not
-            measure.
+            no positive number, the implementation is none of the two, or the best model is chosen by something that
+            `SynCLRTrainer.evaluate` does not measure.
     """
 
     learning_rate: float | None = field(
