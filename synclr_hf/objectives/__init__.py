@@ -6,7 +6,7 @@ from typing import Any
 
 from synclr_hf.errors import UserInputError, unknown_name
 
-from .base import Features, Objective
+from .base import IMPLEMENTATIONS, Features, Objective, masked_positions_of
 from .cross_entropy import CrossEntropyObjective
 from .ibot import IBOTObjective
 from .multi_positive import MultiPositiveObjective
@@ -18,6 +18,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 }
 
 __all__ = [
+    "IMPLEMENTATIONS",
     "OBJECTIVES",
     "CrossEntropyObjective",
     "Features",
@@ -25,6 +26,7 @@ __all__ = [
     "MultiPositiveObjective",
     "Objective",
     "build_objective",
+    "masked_positions_of",
 ]
 
 

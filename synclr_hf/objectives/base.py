@@ -15,22 +15,38 @@ IMPLEMENTATIONS = ("plain", "fast")
 """`plain` is the readable reference that tests compare with; `fast` gives the same numbers and is the default."""
 
 
+def masked_positions_of(bool_masked_pos: torch.Tensor) -> torch.Tensor:
+    """Return the flat positions `(M,)` int64 of the masked patches in `(V, P)`, row by row.
+
+    The collator makes them on the CPU: on a device the host would have to wait for their number.
+    """
+    return bool_masked_pos.flatten().nonzero().squeeze(1)
+
+
 @dataclass
 class Features:
-    """What an encoder makes of one stream of crops: `cls` `(B, D)` and `patches` `(B, P, D)`, after the final norm."""
+    """What an encoder makes of one stream of crops, after the final norm.
+
+    Attributes:
+        cls: `(B, D)`.
+        masked_patches: `(M, D)`, the features of the masked patches in the order of `bool_masked_pos` `(B, P)`, row by
+            row; `None` where the stream has no masks. Nothing looks at the other patches.
+    """
 
     cls: torch.Tensor
-    patches: torch.Tensor
+    masked_patches: torch.Tensor | None = None
 
 
 class Objective(nn.Module):
     """A term of the loss with its own student and teacher heads; knows tensors, not the Trainer.
 
     `requires` says what it needs: `global`, `local`, `masked` student crops, features of the `teacher`, `classes` in
-    the batch. Where it depends on the settings, `requirements` tells before anything is built.
+    the batch. Where it depends on the settings, `requirements` tells before anything is built. `implementation` is one
+    of `IMPLEMENTATIONS`.
     """
 
     requires: frozenset[str] = frozenset()
+    implementation: str = "fast"
 
     @classmethod
     def requirements(cls, settings: Mapping[str, Any]) -> frozenset[str]:
@@ -49,7 +65,7 @@ class Objective(nn.Module):
         Args:
             teacher: features of all global crops of this process in the optimizer step; `None` where no objective
                 requires a teacher.
-            batch: the ids and masks of the same crops.
+            batch: the ids and masks of the same crops; with masks also `masked_positions`, see `masked_positions_of`.
             step: optimizer steps done.
             total_steps: optimizer steps of the whole training.
             num_parts: batches that these crops reach `forward` in (gradient accumulation); what `forward` divides by

@@ -12,6 +12,7 @@ from torch import nn
 
 from .base import Batch, Features, Objective
 from .distributed import max_over_processes, sum_over_processes, world_size
+from .prototype_loss import balanced_assignments, prototype_cross_entropy
 
 
 class PrototypeHead(nn.Module):
@@ -34,8 +35,15 @@ class PrototypeHead(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map features `(M, D)` to logits `(M, K)`."""
-        features = nn.functional.normalize(self.mlp(features), dim=-1)
-        return nn.functional.linear(features, self.weight_g * nn.functional.normalize(self.weight_v, dim=-1))
+        return nn.functional.linear(self.embed(features), self.prototypes())
+
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        """Map features `(M, D)` to embeddings `(M, E)` of unit length."""
+        return nn.functional.normalize(self.mlp(features), dim=-1)
+
+    def prototypes(self) -> torch.Tensor:
+        """Return the weights `(K, E)` of the last layer; each row has the length `weight_g`."""
+        return self.weight_g * nn.functional.normalize(self.weight_v, dim=-1)
 
 
 @torch.no_grad()
@@ -147,12 +155,18 @@ class IBOTObjective(Objective):
     ) -> dict[str, torch.Tensor]:
         """Return `assignments` `(M, K)` of this process's masked patches, balanced over all processes.
 
+        In float32, or in bfloat16 where the fast implementation runs under autocast.
+
         Also `num_masked`, a scalar: the masked pictures per process and part.
         """
-        masks = batch["bool_masked_pos"]
-        logits = self.teacher_head(teacher.patches[masks])
+        masks, head, temperature = batch["bool_masked_pos"], self.teacher_head, self.temperature_at(step)
+        if self.implementation == "plain":
+            assignments = sinkhorn_knopp(head(teacher.masked_patches), temperature=temperature)
+        else:
+            embeddings = head.embed(teacher.masked_patches)
+            assignments = balanced_assignments(embeddings, head.prototypes(), temperature=temperature)
         return {
-            "assignments": sinkhorn_knopp(logits, temperature=self.temperature_at(step)),
+            "assignments": assignments,
             "num_masked": sum_over_processes(masks.any(dim=-1).sum()) / (world_size() * num_parts),
         }
 
@@ -160,7 +174,7 @@ class IBOTObjective(Objective):
         self, targets: dict[str, torch.Tensor], batches: Sequence[Batch]
     ) -> list[dict[str, torch.Tensor]]:
         """Return the assignments of each part's own masked patches."""
-        counts = [int(batch["bool_masked_pos"].sum()) for batch in batches]
+        counts = [len(batch["masked_positions"]) for batch in batches]
         return [{**targets, "assignments": part} for part in targets["assignments"].split(counts)]
 
     def forward(
@@ -172,14 +186,16 @@ class IBOTObjective(Objective):
         total_steps: int = 1,
     ) -> dict[str, torch.Tensor]:
         """Return `loss` and the same as `ibot`; `teacher_temperature` is told for the log."""
-        masks = batch["bool_masked_pos"]
-        masked_each = masks.sum(dim=-1)
-        weights = (1.0 / masked_each.clamp(min=1)).unsqueeze(-1).expand_as(masks)[masks]
-        loss = masked_patch_loss(
-            self.head(student["global"].patches[masks]),
-            targets["assignments"],
-            weights,
-            targets["num_masked"].clamp(min=1 / world_size()),
-            temperature=self.student_temperature,
-        )
+        masks, patches = batch["bool_masked_pos"], student["global"].masked_patches
+        shares = 1.0 / masks.sum(dim=-1).clamp(min=1)
+        weights = shares[batch["masked_positions"] // masks.shape[1]]
+        num_masked = targets["num_masked"].clamp(min=1 / world_size())
+        assignments, temperature = targets["assignments"], self.student_temperature
+        if self.implementation == "plain":
+            logits = self.head(patches)
+            loss = masked_patch_loss(logits, assignments, weights, num_masked, temperature=temperature)
+        else:
+            embeddings, prototypes = self.head.embed(patches), self.head.prototypes()
+            loss = prototype_cross_entropy(embeddings, prototypes, assignments, weights, temperature=temperature)
+            loss = loss / num_masked
         return {"loss": loss, "ibot": loss, "teacher_temperature": torch.full_like(loss, self.temperature_at(step))}

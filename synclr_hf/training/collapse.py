@@ -51,7 +51,7 @@ def prototype_usage(assignments: torch.Tensor) -> dict[str, torch.Tensor]:
         alike; then each patch is assigned to everything, and the second is 1.
     """
     own = sum(torch.special.entr(rows.float()).sum() for rows in assignments.split(ROWS_AT_ONCE)) / len(assignments)
-    together = torch.special.entr(assignments.float().mean(dim=0)).sum()
+    together = torch.special.entr(assignments.mean(dim=0, dtype=torch.float32)).sum()
     return {"prototype_perplexity": together.exp(), "prototypes_told_apart": (together - own).exp()}
 
 

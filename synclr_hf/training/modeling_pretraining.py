@@ -11,9 +11,11 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from synclr_hf.errors import unknown_name
 from synclr_hf.models import SynCLRModel
 from synclr_hf.models.modeling_synclr import SynCLRPreTrainedModel
-from synclr_hf.objectives import Features, build_objective
+from synclr_hf.models.packed import encode_packed, use_packed_layers
+from synclr_hf.objectives import IMPLEMENTATIONS, Features, build_objective, masked_positions_of
 from synclr_hf.objectives.ibot import PrototypeHead
 
 from .configuration_pretraining import SynCLRPreTrainingConfig
@@ -42,6 +44,9 @@ class SynCLRForPreTraining(PreTrainedModel):
     `synclr` is the EMA teacher, so that `SynCLRModel.from_pretrained` reads it from a saved pre-training model; where
     no objective requires a teacher it is a copy of the student (the Trainer updates it with decay 0). The union of the
     objectives' `requires` decides which forward passes run; the teacher sees unmasked crops only.
+
+    Attributes:
+        implementation: `fast` or `plain`, see `set_implementation`; not saved with the model.
     """
 
     config: SynCLRPreTrainingConfig
@@ -61,14 +66,32 @@ class SynCLRForPreTraining(PreTrainedModel):
         student_config.drop_path_rate = config.student_drop_path_rate
         self.synclr = SynCLRModel(config.encoder_config)
         self.student = SynCLRModel(student_config)
+        for encoder in (self.synclr, self.student):
+            use_packed_layers(encoder)
         hidden_size = config.encoder_config.hidden_size
         self.objectives = nn.ModuleDict(
             {settings["name"]: build_objective(settings, hidden_size) for settings in config.objectives}
         )
         self.requires = config.requires
+        self.set_implementation("fast")
         self.post_init()
         self.copy_student_to_teacher()
         self.freeze_teacher()
+
+    def set_implementation(self, implementation: str) -> None:
+        """Choose `fast` (default) or `plain`, the readable reference: the numbers are the same.
+
+        Fast is one packed pass over all crops without what nobody looks at (`models/packed.py`), and a prototype loss
+        without a second full matrix (`objectives/prototype_loss.py`).
+
+        Raises:
+            UserInputError: it is none of the two.
+        """
+        if implementation not in IMPLEMENTATIONS:
+            raise unknown_name("implementation", implementation, IMPLEMENTATIONS, "implementation: fast")
+        self.implementation = implementation
+        for objective in self.objectives.values():
+            objective.implementation = implementation
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -126,10 +149,25 @@ class SynCLRForPreTraining(PreTrainedModel):
         return self
 
     @torch.no_grad()
-    def teacher_features(self, pixel_values: torch.Tensor) -> Features:
-        """Encode unmasked global crops `(V, 3, H, W)` by the teacher."""
-        tokens = self.synclr(pixel_values).last_hidden_state
-        return Features(cls=tokens[:, 0], patches=tokens[:, 1:])
+    def teacher_features(self, pixel_values: torch.Tensor, masked_positions: torch.Tensor | None = None) -> Features:
+        """Encode unmasked global crops `(V, 3, H, W)` by the teacher, and what the student does not see."""
+        return self._encode(self.synclr, [(pixel_values, None)], masked_positions)[0]
+
+    def _encode(
+        self,
+        encoder: SynCLRModel,
+        crops: Sequence[tuple[torch.Tensor, torch.Tensor | None]],
+        masked_positions: torch.Tensor | None,
+    ) -> list[Features]:
+        """Encode streams of (crops, masks); the features of masked patches are those of the first stream."""
+        if self.implementation == "plain":
+            tokens = [encoder(pixels, bool_masked_pos=masks).last_hidden_state for pixels, masks in crops]
+            cls, masked = [one[:, 0] for one in tokens], None
+            if masked_positions is not None:
+                masked = tokens[0][:, 1:].flatten(0, 1)[masked_positions]
+        else:
+            cls, masked = encode_packed(encoder, crops, masked_positions)
+        return [Features(cls=one, masked_patches=None if place else masked) for place, one in enumerate(cls)]
 
     @torch.no_grad()
     def window_targets(
@@ -148,14 +186,19 @@ class SynCLRForPreTraining(PreTrainedModel):
         Returns:
             One dict a batch: name of the objective -> its targets; `teacher` -> `cls` features, where there is one.
         """
-        teacher = None
+        batches, teacher = [self._with_masked_positions(batch) for batch in batches], None
         if "teacher" in self.requires:
-            parts = [self.teacher_features(batch["pixel_values"]) for batch in batches]
-            teacher = Features(cls=torch.cat([f.cls for f in parts]), patches=torch.cat([f.patches for f in parts]))
+            parts = [self.teacher_features(b["pixel_values"], b["masked_positions"]) for b in batches]
+            masked = [part.masked_patches for part in parts if part.masked_patches is not None]
+            teacher = Features(torch.cat([part.cls for part in parts]), torch.cat(masked) if masked else None)
         names = ("caption_ids", "image_ids", "view_ids", "class_ids", "bool_masked_pos")
         joined = {
             name: torch.cat([batch[name] for batch in batches]) for name in names if batches[0].get(name) is not None
         }
+        if batches[0]["masked_positions"] is not None:
+            starts = [number * batches[0]["bool_masked_pos"].numel() for number in range(len(batches))]
+            positions = [b["masked_positions"] + start for b, start in zip(batches, starts, strict=True)]
+            joined["masked_positions"] = torch.cat(positions)
         split: list[dict[str, dict[str, torch.Tensor]]] = [{} for _ in batches]
         if teacher is not None:
             split = [{"teacher": {"cls": part.cls}} for part in parts]
@@ -165,18 +208,26 @@ class SynCLRForPreTraining(PreTrainedModel):
                 own[name] = part
         return split
 
+    def _with_masked_positions(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Add the positions of the masked patches where an objective masks and the collator did not; else `None`."""
+        positions = batch.get("masked_positions") if "masked" in self.requires else None
+        if "masked" in self.requires and positions is None:
+            positions = masked_positions_of(batch["bool_masked_pos"])
+        return {**batch, "masked_positions": positions}
+
     def student_features(
         self,
         pixel_values: torch.Tensor,
         bool_masked_pos: torch.Tensor | None,
         local_pixel_values: torch.Tensor | None,
+        masked_positions: torch.Tensor | None = None,
     ) -> dict[str, Features]:
         """Encode the streams that the objectives require: `global` (masked where one masks) and `local`."""
-        masks = bool_masked_pos if "masked" in self.requires else None
-        streams = {"global": self.student(pixel_values, bool_masked_pos=masks).last_hidden_state}
+        crops = {"global": (pixel_values, bool_masked_pos if "masked" in self.requires else None)}
         if "local" in self.requires and local_pixel_values is not None:
-            streams["local"] = self.student(local_pixel_values).last_hidden_state
-        return {name: Features(cls=tokens[:, 0], patches=tokens[:, 1:]) for name, tokens in streams.items()}
+            crops["local"] = (local_pixel_values, None)
+        features = self._encode(self.student, list(crops.values()), masked_positions)
+        return dict(zip(crops, features, strict=True))
 
     def forward(
         self,
@@ -185,6 +236,7 @@ class SynCLRForPreTraining(PreTrainedModel):
         image_ids: torch.Tensor,
         view_ids: torch.Tensor,
         bool_masked_pos: torch.Tensor | None = None,
+        masked_positions: torch.Tensor | None = None,
         local_pixel_values: torch.Tensor | None = None,
         class_ids: torch.Tensor | None = None,
         step: int = 0,
@@ -199,6 +251,8 @@ class SynCLRForPreTraining(PreTrainedModel):
             image_ids: `(V,)` int64, unique a picture.
             view_ids: `(V,)` int64, unique a crop over all processes.
             bool_masked_pos: `(V, P)` bool, true = the student sees the mask token there.
+            masked_positions: `(M,)` int64, what `masked_positions_of(bool_masked_pos)` returns; computed when left
+                out, for which the host waits for the device.
             local_pixel_values: `(V L, 3, h, w)` float; rows i L ... i L + L - 1 belong to global crop i.
             class_ids: `(V,)` int64, places in `config.class_names`; only supervised objectives need them.
             step: optimizer steps done; drives the schedules of the objectives.
@@ -218,10 +272,12 @@ class SynCLRForPreTraining(PreTrainedModel):
             "view_ids": view_ids,
             "class_ids": class_ids,
             "bool_masked_pos": bool_masked_pos,
+            "masked_positions": masked_positions,
         }
+        batch = self._with_masked_positions(batch)
         if targets is None:
             (targets,) = self.window_targets([{**batch, "pixel_values": pixel_values}], step, total_steps)
-        student = self.student_features(pixel_values, bool_masked_pos, local_pixel_values)
+        student = self.student_features(pixel_values, bool_masked_pos, local_pixel_values, batch["masked_positions"])
         weights = {settings["name"]: settings.get("weight", 1.0) for settings in self.config.objectives}
         loss, parts = pixel_values.new_zeros((), dtype=torch.float32), {}
         for name, objective in self.objectives.items():

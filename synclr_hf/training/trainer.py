@@ -46,6 +46,7 @@ class SynCLRTrainer(Trainer):
         kwargs.setdefault("data_collator", collate_views)
         super().__init__(*args, **kwargs)
         check_plan(self.model, self.args)
+        self.model.set_implementation(self.args.implementation)
         if self.eval_dataset is not None:
             self._checked_probe(self.eval_dataset)
         self._rate_line = self._set_learning_rate() if self.train_dataset is not None else ""

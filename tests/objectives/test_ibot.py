@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from synclr_hf.objectives import Features, IBOTObjective
+from synclr_hf.objectives import Features, IBOTObjective, masked_positions_of
 from synclr_hf.objectives.ibot import PrototypeHead, masked_patch_loss, sinkhorn_knopp
 
 
@@ -61,7 +61,8 @@ def test_unmasked_patches_do_not_matter():
     changed[~masks] += 1
 
     def loss(values):
-        features, batch = Features(values[:, 0], values), {"bool_masked_pos": masks}
+        batch = {"bool_masked_pos": masks, "masked_positions": masked_positions_of(masks)}
+        features = Features(values[:, 0], values[masks])
         return objective({"global": features}, objective.targets(features, batch), batch)["loss"].item()
 
     assert loss(patches) == loss(changed) > 0

@@ -86,9 +86,8 @@ def test_global_anchor_never_meets_its_own_crop_and_local_anchor_does(objective)
     batch = batch_of(captions=2, images=2)
     features = torch.randn(4, 6, generator=torch.Generator().manual_seed(2))
     local = torch.randn(8, 6, generator=torch.Generator().manual_seed(3))
-    patches = torch.zeros(4, 1, 6)
-    targets = objective.targets(Features(features, patches), batch)
-    student = {"global": Features(features, patches), "local": Features(local, torch.zeros(8, 1, 6))}
+    targets = objective.targets(Features(features), batch)
+    student = {"global": Features(features), "local": Features(local)}
     parts = objective(student, targets, batch)
     keys = nn.functional.normalize(targets["keys"], dim=-1)
 
@@ -111,7 +110,7 @@ def test_order_of_the_rows_does_not_matter(objective):
 
     def loss(rows):
         shuffled = {name: ids[rows] for name, ids in batch.items()}
-        stream = Features(features[rows], torch.zeros(6, 1, 6))
+        stream = Features(features[rows])
         return objective({"global": stream}, objective.targets(stream, shuffled), shuffled)["loss"].item()
 
     assert loss(order) == pytest.approx(loss(torch.arange(6)), rel=1e-6)

@@ -23,7 +23,7 @@ def batch():
 
 def stream(rows, seed, requires_grad=False):
     generator = torch.Generator().manual_seed(seed)
-    return Features(torch.randn(rows, 6, generator=generator, requires_grad=requires_grad), torch.zeros(rows, 1, 6))
+    return Features(torch.randn(rows, 6, generator=generator, requires_grad=requires_grad))
 
 
 def plain_loss(projected, ids, temperature):
@@ -102,7 +102,7 @@ def test_excluded_anchors_without_a_positive_count_nowhere():
     targets = objective.targets(teacher, lonely)
     found = objective({"global": student, "local": local}, targets, lonely)
     # The same two anchors alone, but with the third crop among the candidates.
-    first = {"global": Features(student.cls[:2], None), "local": Features(local.cls[:2], None)}
+    first = {"global": Features(student.cls[:2]), "local": Features(local.cls[:2])}
     expected = objective(first, targets, pair)
     for part in ("contrastive_global", "contrastive_local"):
         assert found[part].item() == pytest.approx(expected[part].item(), rel=1e-6)

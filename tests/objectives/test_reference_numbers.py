@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from synclr_hf.models import SynCLRConfig, SynCLRModel
-from synclr_hf.objectives import Features, IBOTObjective
+from synclr_hf.objectives import Features, IBOTObjective, masked_positions_of
 from synclr_hf.objectives.ibot import masked_patch_loss, sinkhorn_knopp
 from synclr_hf.objectives.multi_positive import multi_positive_losses
 from synclr_hf.training.schedules import cosine
@@ -195,7 +195,8 @@ def test_pictures_weigh_the_same_whatever_their_number_of_masked_patches():
     for picture, count in enumerate((9, 1, 0, 4)):
         masks[picture, :count] = True
     patches = waves(36, 6, 0.0).float().view(4, 9, 6)
-    features, batch = Features(patches[:, 0], patches), {"bool_masked_pos": masks}
+    features = Features(patches[:, 0], patches[masks])
+    batch = {"bool_masked_pos": masks, "masked_positions": masked_positions_of(masks)}
     targets = objective.targets(features, batch)
     found = objective({"global": features}, targets, batch)["loss"]
     log_probabilities = (objective.head(patches[masks]).double() / 0.1).log_softmax(-1)

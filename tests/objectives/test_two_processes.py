@@ -4,16 +4,17 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from synclr_hf.objectives import Features, IBOTObjective, MultiPositiveObjective
+from synclr_hf.objectives import Features, IBOTObjective, MultiPositiveObjective, masked_positions_of
 
 CAPTIONS, IMAGES, PATCHES, WIDTH = 4, 2, 6, 5
 
 
-def build(masked_everywhere):
+def build(masked_everywhere, implementation):
     torch.manual_seed(0)
     contrast = MultiPositiveObjective(WIDTH, head_hidden_size=8, head_output_size=4)
     alone = MultiPositiveObjective(WIDTH, teacher=False, ids="images", head_hidden_size=8, head_output_size=4)
     ibot = IBOTObjective(WIDTH, num_prototypes=7, head_hidden_size=8, head_bottleneck_size=4)
+    ibot.implementation = implementation
     for objective in (contrast, alone, ibot):
         for parameter in objective.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
@@ -32,7 +33,11 @@ def build(masked_everywhere):
 
 
 def total_loss(objectives, student, local, teacher, batch):
-    features = lambda x: Features(x[:, 0], x[:, 1:])  # noqa: E731
+    batch = batch | {"masked_positions": masked_positions_of(batch["bool_masked_pos"])}
+
+    def features(x):
+        return Features(x[:, 0], x[:, 1:][batch["bool_masked_pos"]] if len(x) == len(student) else None)
+
     streams = {"global": features(student), "local": features(local)}
     return sum(o(streams, o.targets(features(teacher), batch), batch)["loss"] for o in objectives)
 
@@ -41,9 +46,9 @@ def gradients(objectives):
     return [p.grad for o in objectives for p in o.parameters() if p.grad is not None]
 
 
-def half(rank, port, results, masked_everywhere):
+def half(rank, port, results, masked_everywhere, implementation):
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    objectives, student, local, teacher, batch = build(masked_everywhere)
+    objectives, student, local, teacher, batch = build(masked_everywhere, implementation)
     n = len(student) // 2
     mine, mine_local = slice(rank * n, (rank + 1) * n), slice(rank * 2 * n, (rank + 1) * 2 * n)
     part = {name: value[mine] for name, value in batch.items()}
@@ -57,14 +62,15 @@ def half(rank, port, results, masked_everywhere):
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("masked_everywhere", [True, False])
-def test_two_halves_equal_the_whole(free_port, masked_everywhere):
-    objectives, student, local, teacher, batch = build(masked_everywhere)
+@pytest.mark.parametrize(("masked_everywhere", "implementation"), [(True, "fast"), (False, "fast"), (False, "plain")])
+def test_two_halves_equal_the_plain_whole(free_port, masked_everywhere, implementation):
+    objectives, student, local, teacher, batch = build(masked_everywhere, "plain")
     loss = total_loss(objectives, student, local, teacher, batch)
     loss.backward()
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
-    processes = [context.Process(target=half, args=(rank, free_port, results, masked_everywhere)) for rank in range(2)]
+    settings = (free_port, results, masked_everywhere, implementation)
+    processes = [context.Process(target=half, args=(rank, *settings)) for rank in range(2)]
     for process in processes:
         process.start()
     found = results.get()
