@@ -8,6 +8,7 @@ the compiled kernels read and write a picture a few times instead of some sixty 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -89,13 +90,13 @@ def blur_batch(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
 
 
 class CompiledOnCuda:
-    """Compiles a function when CUDA tensors come first, and calls it as it is wherever that is impossible."""
+    """Compiles a function when it first gets CUDA tensors, and calls it as it is wherever that is impossible."""
 
-    def __init__(self, function: callable) -> None:
-        self.function, self.compiled = function, None
-        self.usable = True
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+        self.function, self.compiled, self.usable = function, None, True
 
     def __call__(self, *tensors: torch.Tensor) -> torch.Tensor:
+        """Return the function's result; what went wrong with compiling is told once."""
         if self.usable and tensors[0].device.type == "cuda":
             try:
                 return self._call_compiled(*tensors)

@@ -44,7 +44,7 @@ def augment_on_host(pixels: torch.Tensor, parameters: torch.Tensor) -> torch.Ten
     out = torch.empty(batch, channels, height, width)
     at_once = max(1, ELEMENTS_AT_ONCE // (channels * height * width))
     workspace = torch.empty(at_once, channels, height, width)
-    table = parameters.tolist()
+    table, taps = parameters.tolist(), _taps(parameters[:, SIGMA])
     scale, shift = 1 / _STD, _MEAN / _STD
     for order, rows in _by_order(table).items():
         for start in range(0, len(rows), at_once):
@@ -56,7 +56,7 @@ def augment_on_host(pixels: torch.Tensor, parameters: torch.Tensor) -> torch.Ten
             if order != _UNTOUCHED:
                 _jitter(group, parameters[chosen][:, :, None, None, None], _ORDERS[order])
             for image, row in zip(group, chosen, strict=True):
-                image = _finished(image, table[row])
+                image = _finished(image, table[row], taps[row])
                 torch.mul(image, scale, out=out[row]).sub_(shift)
     return out
 
@@ -129,40 +129,50 @@ def _turn_hue(images: torch.Tensor, turns: torch.Tensor) -> None:
         for channel, (above, below) in enumerate(((green, blue), (blue, red), (red, green))):
             torch.sub(above, below, out=signs[:, channel : channel + 1])
         signs.sign_()
-        images.mul_(2).sub_(middle)
+        torch.lerp(middle, images, 2.0, out=images)
         turn = torch.sub(most, least, out=plane).mul_(turns * (-6 / parts))
         images.addcmul_(signs, turn)
         torch.clamp(images, least, most, out=images)
 
 
-def _finished(image: torch.Tensor, values: list[float]) -> torch.Tensor:
+def _finished(image: torch.Tensor, values: list[float], taps: torch.Tensor) -> torch.Tensor:
     """Make `(3, H, W)` grey, blur and solarise it as its nine `values` ask; a grey one has a single channel."""
     if values[GRAY] > 0:
         image = _grayscale(image[None])[0]
     if values[SIGMA] > 0:
-        image = _blur(image, values[SIGMA])
+        image = _blur(image, taps)
     if values[SOLARIZE] > 0:
         bright = (image >= 128 / 255).float()
         image = image.addcmul(bright, 1 - 2 * image)
     return image
 
 
-def _blur(image: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Blur `(C, H, W)` by products with matrices that hold the nine taps: faster here than shifted sums or conv2d."""
-    channels, height, width = image.shape
+def _taps(sigma: torch.Tensor) -> torch.Tensor:
+    """Return the taps `(B, 9)` of the blur with `sigma` `(B,)` in pixels."""
     half = BLUR_KERNEL_SIZE // 2
-    taps = torch.exp(-0.5 * (torch.arange(-half, half + 1) / max(sigma, 1e-3)) ** 2)
-    taps /= taps.sum()
+    taps = torch.exp(-0.5 * (torch.arange(-half, half + 1) / sigma[:, None].clamp(min=1e-3)) ** 2)
+    return taps / taps.sum(1, keepdim=True)
+
+
+def _blur(image: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
+    """Blur `(C, H, W)` by products with matrices that hold the `taps` `(9,)`: faster than shifted sums or conv2d."""
+    channels, height, width = image.shape
     rows, across = image.reshape(-1, width), torch.empty(channels * height, width)
-    for first, last, low, high, places in _pieces(width):
-        matrix = (taps @ places).view(last - first, high - low)
+    across_matrices = down_matrices = _matrices(width, taps)
+    for (first, last, low, high, _), matrix in zip(_pieces(width), across_matrices, strict=True):
         torch.mm(rows[:, low:high], matrix.T, out=across[:, first:last])
     across, blurred = across.view(channels, height, width), torch.empty(channels, height, width)
-    for first, last, low, high, places in _pieces(height):
-        matrix = (taps @ places).view(last - first, high - low)
-        for plane, result in zip(across, blurred, strict=True):
+    if height != width:
+        down_matrices = _matrices(height, taps)
+    for (first, last, low, high, _), matrix in zip(_pieces(height), down_matrices, strict=True):
+        for plane, result in zip(across.unbind(), blurred.unbind(), strict=True):
             torch.mm(matrix, plane[low:high], out=result[first:last])
     return blurred
+
+
+def _matrices(length: int, taps: torch.Tensor) -> list[torch.Tensor]:
+    """Return for each piece of a side the matrix `(last - first, high - low)` that blurs it."""
+    return [(taps @ places).view(last - first, high - low) for first, last, low, high, places in _pieces(length)]
 
 
 @lru_cache(maxsize=16)

@@ -32,4 +32,6 @@ def augment(pixels: torch.Tensor, parameters: torch.Tensor, implementation: str 
         return augment_plain(pixels, parameters)
     if implementation != "fast":
         raise unknown_name("implementation", implementation, ("plain", "fast"), "implementation: fast")
-    return augment_on_host(pixels, parameters) if pixels.device.type == "cpu" else augment_on_device(pixels, parameters)
+    return (
+        augment_on_host(pixels, parameters) if pixels.device.type == "cpu" else augment_on_device(pixels, parameters)
+    )
