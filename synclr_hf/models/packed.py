@@ -68,7 +68,7 @@ class PackedLayer(SynCLRLayer):
         attention, mlp = work.attention, work.mlp
         device, dtype = hidden_states.device, matrix_dtype(hidden_states)
         lengths = None
-        if varlen_attention_works(device, dtype, self.attention.head_dim):
+        if not torch.compiler.is_compiling() and varlen_attention_works(device, dtype, self.attention.head_dim):
             lengths = cumulative_lengths(attention.streams, device)
         rows = (attention.rows, attention.factors, mlp.rows, mlp.factors, work.wanted)
         return _packed_block(hidden_states, self, attention.streams, lengths, *rows)
@@ -175,7 +175,7 @@ def varlen_attention_works(device: torch.device, dtype: torch.dtype, head_dim: i
 
     Tried once on two short sequences, forward and backward: a kernel that is missing, or wrong, is not used.
     """
-    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16) or torch.compiler.is_compiling():
+    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
         return False
     generator = torch.Generator().manual_seed(0)
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):

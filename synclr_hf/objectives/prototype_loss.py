@@ -63,6 +63,7 @@ def _balanced_rows(scores: torch.Tensor, column_factors: torch.Tensor) -> torch.
     return (scaled / scaled.sum(dim=1, keepdim=True)).to(scores.dtype)
 
 
+@torch.compiler.disable(recursive=False)
 @torch.no_grad()
 def balanced_assignments(
     embeddings: torch.Tensor, prototypes: torch.Tensor, *, temperature: float, iterations: int = 3
@@ -216,6 +217,7 @@ def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -
         total += torch.mm(left, right)
 
 
+@torch.compiler.disable(recursive=False)
 def prototype_cross_entropy(
     embeddings: torch.Tensor,
     prototypes: torch.Tensor,
