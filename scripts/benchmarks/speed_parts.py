@@ -263,9 +263,9 @@ def training_arguments(options: argparse.Namespace, folder: str, max_steps: int,
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options that say what was measured."""
     return {
-        name: value
+        name: str(value) if isinstance(value, Path) else value
         for name, value in vars(options).items()
-        if name not in ONLY_COMPARING and value is not None and value is not False
+        if name not in ONLY_COMPARING and value is not None
     }
 
 
@@ -371,9 +371,8 @@ def headline(settings: Mapping[str, Any], found_on: Mapping[str, Any]) -> str:
     )
 
 
-def write(found: dict[str, Any], text: str, path: Path | None) -> None:
-    """Print the table, and the numbers as JSON into a file, or below the table where there is none."""
-    print(text)
+def write(found: Mapping[str, Any], path: Path | None) -> None:
+    """Write the numbers as JSON into a file, or print them where there is none."""
     numbers = json.dumps(found, indent=1)
     if path is None:
         print(numbers)

@@ -19,6 +19,7 @@ import inspect
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -122,6 +123,7 @@ class StepClock:
         self.clock = Clock(self.device)
         self.parts = Parts(self.clock)
         self.parts_after = self.clock.on_gpu
+        self.began = self.warm = time.perf_counter()
         self.moments: list[Any] = []
         self.done = 0
         self.after_backward: Any = None
@@ -177,6 +179,7 @@ class StepClock:
             import torch
 
             torch.cuda.reset_peak_memory_stats(self.device)
+        self.warm = time.perf_counter()
         self.moments.append(self.clock.now())
 
     def _end_backward(self) -> None:
@@ -237,6 +240,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "step_seconds": quartiles(steps),
         "images_per_second": len(batch["pixel_values"]) / statistics.median(steps),
+        "warm_up_seconds": clock.warm - clock.began,
         "parts_milliseconds": parts,
         **share_numbers(step_tflop(model, options, batch), statistics.median(steps), rate),
         "memory": memory(device, before),
@@ -254,6 +258,7 @@ def together(runs: list[dict[str, Any]], rate: float) -> dict[str, Any]:
     return {
         "step_seconds": quartiles(steps),
         "images_per_second": runs[0]["images_per_second"] * runs[0]["step_seconds"]["median"] / middle,
+        "warm_up_seconds": runs[0]["warm_up_seconds"],
         "parts_milliseconds": {
             name: statistics.median(run["parts_milliseconds"][name] for run in runs) for name in names
         },
@@ -278,16 +283,24 @@ def compared(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def ablated(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure the fast implementation, whole and with one part switched at a time; one that fails says why."""
-    found: dict[str, Any] = {"whole": run_alone(__file__, options, implementation="fast")}
-    for name in ABLATIONS:
+def ablated(options: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
+    """Measure the fast implementation, whole and with one part switched at a time; one that fails says why.
+
+    Each is told, and written into `found["ablation"]` and the file, when it is there: the last ones compile for long.
+    """
+    runs = found["ablation"] = {}
+    for name in ("whole", *ABLATIONS):
         try:
-            found[name] = run_alone(__file__, options, implementation="fast", without=name)
+            changes = {} if name == "whole" else {"without": name}
+            runs[name] = run_alone(__file__, options, implementation="fast", **changes)
+            told = f"{1000 * runs[name]['step_seconds']['median']:,.1f} ms a step"
         except RuntimeError as error:
-            found[name] = {"failed": str(error)}
-        print(f"{name}: {found[name].get('failed', 'measured')}", file=sys.stderr, flush=True)
-    return found
+            runs[name] = {"failed": str(error)}
+            told = str(error)
+        print(f"{name}: {told}", file=sys.stderr, flush=True)
+        if options.json:
+            write(found, options.json)
+    return runs
 
 
 def numbers_table(variants: dict[str, dict[str, Any]], ratio: bool) -> str:
@@ -301,6 +314,7 @@ def numbers_table(variants: dict[str, dict[str, Any]], ratio: bool) -> str:
         if any(row):
             rows[f"{'    ' if part in STUDENT_STREAMS else '  '}{part}, ms"] = row
     for name, words in {
+        "warm_up_seconds": "warm-up, s",
         "model_tflop": "arithmetic of a step, TFLOP",
         "tflop_per_second": "TFLOP/s",
         "matrix_tflop_per_second": "matrix rate, TFLOP/s",
@@ -319,17 +333,17 @@ def numbers_table(variants: dict[str, dict[str, Any]], ratio: bool) -> str:
     return table(columns, rows)
 
 
-def ablation_table(found: dict[str, Any]) -> str:
+def ablation_table(runs: dict[str, Any]) -> str:
     """Lay out an ablation, a row each."""
-    whole = found["whole"]["step_seconds"]["median"]
-    rows = {}
-    for name, run in found.items():
-        if "failed" in run:
-            rows[name] = [run["failed"]]
-        else:
+    whole = runs["whole"].get("step_seconds", {}).get("median")
+    rows: dict[str, list[Any]] = {}
+    for name, run in runs.items():
+        rows[name] = [run["failed"]] if "failed" in run else []
+        if not rows[name]:
             step = run["step_seconds"]["median"]
-            rows[name] = [1000 * step, step / whole, run["share_of_matrix_rate"], run["memory"]["peak_gib"]]
-    return table(["step, ms", "/ whole", "share", "peak GiB"], rows)
+            shares = [run["share_of_matrix_rate"], run["memory"]["peak_gib"], run["warm_up_seconds"]]
+            rows[name] = [1000 * step, whole and step / whole, *shares]
+    return table(["step, ms", "/ whole", "share", "peak, GiB", "warm-up, s"], rows)
 
 
 def main() -> None:
@@ -345,22 +359,16 @@ def main() -> None:
     found: dict[str, Any] = {}
     if options.compare:
         found = compared(options)
-        text = f"{headline(found['settings'], found['machine'])}\n" + numbers_table(
-            {name: found[name] for name in IMPLEMENTATIONS}, ratio=True
-        )
-        text += f"\ntime ratio {found['time_ratio']:.3f} (median of pairs), memory ratio {found['memory_ratio']:.3f}"
+        print(headline(found["settings"], found["machine"]))
+        print(numbers_table({name: found[name] for name in IMPLEMENTATIONS}, ratio=True))
+        print(f"time ratio {found['time_ratio']:.3f} (median of pairs), memory ratio {found['memory_ratio']:.3f}")
     elif not options.ablate:
         found = measured(options)
-        text = f"{headline(found['settings'], found['machine'])}\n" + numbers_table(
-            {options.without or options.implementation: found}, ratio=False
-        )
+        print(headline(found["settings"], found["machine"]))
+        print(numbers_table({options.without or options.implementation: found}, ratio=False))
     if options.ablate:
-        ablation = ablated(options)
-        first = ablation["whole"]
-        head = text if options.compare else headline(first["settings"], first["machine"])
-        text = f"{head}\n\n{ablation_table(ablation)}"
-        found["ablation"] = ablation
-    write(found, text, options.json)
+        print(ablation_table(ablated(options, found)))
+    write(found, options.json)
 
 
 if __name__ == "__main__":

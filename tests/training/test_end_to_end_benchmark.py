@@ -1,0 +1,66 @@
+"""The benchmark of a whole training in miniature, in this process: torch and the Trainer are imported only once."""
+
+import json
+import sys
+
+import pytest
+from PIL import Image
+from real_runs import ROOT
+
+from synclr_hf.views import augment
+
+LESS = ["--model", "tiny", "--captions", "2", "--images-per-caption", "2", "--prototypes", "64", "--steps", "2"]
+LESS += ["--device", "cpu", "--warm-up", "1"]
+
+
+@pytest.fixture(scope="module")
+def end_to_end():
+    sys.path.insert(0, str(ROOT / "scripts" / "benchmarks"))
+    try:
+        import end_to_end
+    finally:
+        sys.path.pop(0)
+    return end_to_end
+
+
+@pytest.mark.parametrize(("implementation", "workers"), [("plain", 1), ("fast", 0)])
+def test_whole_training_is_timed_from_encoded_pictures_on(end_to_end, tmp_path, capsys, implementation, workers):
+    own = ["--implementation", implementation, "--workers", str(workers), "--json", str(tmp_path / "found.json")]
+    end_to_end.main([*LESS, *own])
+    found = json.loads((tmp_path / "found.json").read_text())
+    parts = found["parts_milliseconds"]
+    assert found["images_per_second"] == pytest.approx(4 / found["seconds_a_step"])
+    assert set(parts) == {"waiting for data", "taking it", "augmentation", "step"}
+    # On a CPU nothing overlaps: the parts are what the time is made of.
+    assert 0.5 < sum(parts.values()) / (1000 * found["seconds_a_step"]) < 1.05
+    assert found["tflop_per_second"] == pytest.approx(found["model_tflop"] / found["seconds_a_step"])
+    assert 5 < found["kilobytes_a_picture"] < 50
+    assert found["settings"]["workers"] == workers
+    assert f"{workers} workers, 2 steps after 1" in capsys.readouterr().out
+
+
+def test_plain_data_set_augments_in_the_workers(end_to_end):
+    options = end_to_end.argparse.Namespace(model="tiny", implementation="plain")
+    rows = end_to_end.Rows(end_to_end.encoded_pictures(None, 3), 4, 2)
+    plain = end_to_end.views_dataset(options, rows)[0, 1]
+    options.implementation = "fast"
+    fast = end_to_end.views_dataset(options, rows)[0, 1]
+    assert str(fast["pixel_values"].dtype) == "torch.uint8" and "aug_params" in fast
+    augmented = augment(fast["local_pixel_values"], fast["local_aug_params"])
+    assert plain["local_pixel_values"].equal(augmented) and "aug_params" not in plain
+    assert rows[1]["images"][0]["bytes"] == rows.pictures[2] and rows[1]["images"][1]["bytes"] == rows.pictures[0]
+
+
+def test_pictures_of_a_folder_are_taken_and_none_is_refused(end_to_end, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        end_to_end.main([*LESS, "--pictures", str(tmp_path)])
+    assert f"--pictures {tmp_path}: no pictures there; needed: .jpeg, .jpg" in capsys.readouterr().err
+    (tmp_path / "below").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "below" / "one.PNG")
+    found = end_to_end.encoded_pictures(tmp_path, 5)
+    assert found == [(tmp_path / "below" / "one.PNG").read_bytes()]
+
+
+def test_speed_of_two_implementations_is_compared_by_pairs(end_to_end):
+    pairs = {"plain": [{"x": 1.0}, {"x": 2.0}, {"x": 4.0}], "fast": [{"x": 2.0}, {"x": 6.0}, {"x": 4.0}]}
+    assert end_to_end.median_of_pairs(pairs, lambda run: run["x"]) == 2.0
