@@ -335,7 +335,6 @@ def step_tflop(model: Any, options: argparse.Namespace, batch: Mapping[str, Any]
         local_crop_size=batch["local_pixel_values"].shape[-1],
         local_crops=locals_ // images,
         masked_patches=int(batch["bool_masked_pos"].sum()),
-        candidates=images,
     )
     return counted["total"] / 1e12
 
