@@ -286,8 +286,8 @@ def numbers_table(variants: dict[str, dict[str, Any]]) -> str:
     return table(columns, rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, and write the numbers."""
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common_options(parser)
     parser.add_argument("--workers", type=int, help="processes of the data loader; default: usable cores less 2")
@@ -301,6 +301,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.pictures is not None and not encoded_pictures(options.pictures, 1):
         known = ", ".join(sorted(SUFFIXES))
         parser.error(f"--pictures {options.pictures}: no pictures there; needed: {known}; or leave it out")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, and write the numbers."""
+    options = options_of(arguments)
     if options.compare:
         found = compared(options)
         variants = {name: found[name] for name in IMPLEMENTATIONS}

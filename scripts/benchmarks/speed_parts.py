@@ -157,7 +157,30 @@ def matrix_rate(device: Any, rounds: int = 5) -> float:
         end = clock.now()
         clock.wait()
         seconds.append(clock.seconds(start, end) / repeats)
+    del left, right
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
     return 2 * side**3 / min(seconds[1:]) / 1e12
+
+
+class Neighbours:
+    """How much of the machine's cores other processes take from now on: numbers with more than a few % say little."""
+
+    def __init__(self) -> None:
+        self.start = self._now()
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        import psutil
+
+        times = psutil.cpu_times()
+        busy = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+        return time.perf_counter(), busy - time.process_time()
+
+    def share(self) -> float:
+        """Return the share of all cores since the start, 0 to 1."""
+        (began, before), (now, others) = self.start, self._now()
+        return min(max((others - before) / (now - began) / (os.cpu_count() or 1), 0.0), 1.0)
 
 
 def cpu_name() -> str:

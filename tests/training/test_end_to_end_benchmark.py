@@ -1,7 +1,10 @@
 """The benchmark of a whole training in miniature, in this process: torch and the Trainer are imported only once."""
 
 import json
+import os
+import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from PIL import Image
@@ -13,14 +16,20 @@ LESS = ["--model", "tiny", "--captions", "2", "--images-per-caption", "2", "--pr
 LESS += ["--device", "cpu", "--warm-up", "1"]
 
 
-@pytest.fixture(scope="module")
-def end_to_end():
-    sys.path.insert(0, str(ROOT / "scripts" / "benchmarks"))
+SCRIPTS = ROOT / "scripts" / "benchmarks"
+
+
+def imported(name):
+    sys.path.insert(0, str(SCRIPTS))
     try:
-        import end_to_end
+        return import_module(name)
     finally:
         sys.path.pop(0)
-    return end_to_end
+
+
+@pytest.fixture(scope="module")
+def end_to_end():
+    return imported("end_to_end")
 
 
 @pytest.mark.parametrize(("implementation", "workers"), [("plain", 1), ("fast", 0)])
@@ -64,3 +73,24 @@ def test_pictures_of_a_folder_are_taken_and_none_is_refused(end_to_end, tmp_path
 def test_speed_of_two_implementations_is_compared_by_pairs(end_to_end):
     pairs = {"plain": [{"x": 1.0}, {"x": 2.0}, {"x": 4.0}], "fast": [{"x": 2.0}, {"x": 6.0}, {"x": 4.0}]}
     assert end_to_end.median_of_pairs(pairs, lambda run: run["x"]) == 2.0
+
+
+@pytest.mark.parametrize("small", ["", "1"])
+def test_every_part_of_the_script_for_a_gpu_is_a_line_that_the_benchmarks_take(tmp_path, small):
+    environment = {**os.environ, "OUT": str(tmp_path / "out"), "PYTHON": "echo", "DEVICE": "cpu", "SMALL": small}
+    script = str(SCRIPTS / "speed_on_gpu.sh")
+    done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("scripts/benchmarks/")]
+    taken = [imported(path.split("/")[-1].removesuffix(".py")).options_of(arguments) for path, *arguments in lines]
+    assert [options.compare for options in taken] == ["plain", "plain", None, None, None]
+    assert len({options.json for options in taken}) == 5 and taken[4].ablate
+    assert [options.drop_path for options in taken[2:4]] == [0, 0.4]
+    assert {options.model for options in taken} == ({"tiny"} if small else {"vit-b16", "vit-l14"})
+
+
+def test_a_part_that_fails_leaves_the_others_of_the_script_for_a_gpu(tmp_path):
+    environment = {**os.environ, "OUT": str(tmp_path), "PYTHON": "false", "DEVICE": "cpu", "SECONDS_IN_ALL": "200"}
+    script = str(SCRIPTS / "speed_on_gpu.sh")
+    done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.count("ended with exit status 1") == 5
