@@ -21,6 +21,7 @@ from torch import nn
 
 from synclr_hf.compiling import compiled_on_gpu
 
+from .lean import gelu_linear, norm_linears
 from .modeling_synclr import SynCLRLayer, SynCLRModel
 
 SMALLEST_SUBSET_RATE = {"cpu": 0.0, "cuda": 0.1}
@@ -101,16 +102,16 @@ def _packed_block(
     if wanted is None:
         tokens = _add_branch(
             tokens,
-            lambda rows: attention.o_proj(_attended(attention, layer.norm1(rows), streams, lengths)),
+            lambda rows: attention.o_proj(_attended(layer, rows, streams, lengths)),
             attention_rows,
             attention_factors,
         )
     else:
-        attended = _attended(attention, layer.norm1(tokens), streams, lengths)
+        attended = _attended(layer, tokens, streams, lengths)
         tokens = _add_branch(
             tokens[wanted], lambda _: attention.o_proj(attended[wanted]), attention_rows, attention_factors
         )
-    return _add_branch(tokens, lambda rows: layer.mlp(layer.norm2(rows)), mlp_rows, mlp_factors)
+    return _add_branch(tokens, lambda rows: _mlp(layer, rows), mlp_rows, mlp_factors)
 
 
 def _add_branch(
@@ -125,13 +126,18 @@ def _add_branch(
     return tokens + found if rows is None else tokens.index_add(0, rows, found.to(tokens.dtype))
 
 
+def _mlp(layer: SynCLRLayer, tokens: torch.Tensor) -> torch.Tensor:
+    (hidden,) = norm_linears(layer.norm2, (layer.mlp.fc1,), tokens)
+    return gelu_linear(layer.mlp.activation, layer.mlp.fc2, hidden)
+
+
 def _attended(
-    attention: nn.Module, tokens: torch.Tensor, streams: tuple[tuple[int, int], ...], lengths: torch.Tensor | None
+    layer: SynCLRLayer, tokens: torch.Tensor, streams: tuple[tuple[int, int], ...], lengths: torch.Tensor | None
 ) -> torch.Tensor:
-    """Attend within each picture: `(n, D)` normed tokens to `(n, D)`, before the output projection."""
-    shape = (len(tokens), -1, attention.head_dim)
-    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-    query, key, value = (projection(tokens).view(shape) for projection in projections)
+    """Attend within each picture: `(n, D)` tokens to `(n, D)`, between the norm and the output projection."""
+    attention, shape = layer.attention, (len(tokens), -1, layer.attention.head_dim)
+    projections = norm_linears(layer.norm1, (attention.q_proj, attention.k_proj, attention.v_proj), tokens)
+    query, key, value = (projection.view(shape) for projection in projections)
     if lengths is not None:
         longest = max(length for _, length in streams)
         return varlen_attention(query, key, value, lengths, longest, attention.scaling).flatten(1)

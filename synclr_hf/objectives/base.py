@@ -73,16 +73,14 @@ class Objective(nn.Module):
         """
         raise NotImplementedError
 
-    def split_targets(
-        self, targets: dict[str, torch.Tensor], batches: Sequence[Batch]
-    ) -> list[dict[str, torch.Tensor]]:
+    def split_targets(self, targets: dict[str, Any], batches: Sequence[Batch]) -> list[dict[str, Any]]:
         """Return the targets of each part; here every part needs all of them."""
         return [targets for _ in batches]
 
     def forward(
         self,
         student: dict[str, Features],
-        targets: dict[str, torch.Tensor],
+        targets: dict[str, Any],
         batch: Batch,
         step: int = 0,
         total_steps: int = 1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -31,7 +33,7 @@ class CrossEntropyObjective(Objective):
     def forward(
         self,
         student: dict[str, Features],
-        targets: dict[str, torch.Tensor],
+        targets: dict[str, Any],
         batch: Batch,
         step: int = 0,
         total_steps: int = 1,

@@ -13,14 +13,28 @@ def world_size() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
+class GatheredRows:
+    """Rows of all processes that are on their way: computing goes on until somebody asks for them."""
+
+    def __init__(self, rows: torch.Tensor) -> None:
+        rows = rows.detach().contiguous()
+        self._rows, self._work = rows, None
+        if world_size() > 1:
+            self._rows = rows.new_empty((world_size() * len(rows), *rows.shape[1:]))
+            self._work = distributed.all_gather_into_tensor(self._rows, rows, async_op=True)
+
+    def result(self) -> torch.Tensor:
+        """Return `(world N, ...)` in rank order; on a GPU the device waits for them, not the host."""
+        if self._work is not None:
+            self._work.wait()
+            self._work = None
+        return self._rows
+
+
 @torch.no_grad()
 def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     """Concatenate `(N, ...)` of every process in rank order to `(world N, ...)`; no gradient, N equal on all."""
-    if world_size() == 1:
-        return rows.detach()
-    gathered = [torch.empty_like(rows) for _ in range(world_size())]
-    distributed.all_gather(gathered, rows.detach().contiguous())
-    return torch.cat(gathered)
+    return GatheredRows(rows).result()
 
 
 class _GatherRowsWithGradient(torch.autograd.Function):

@@ -6,6 +6,7 @@ Letters: V global crops of this process, P patches of each, M masked patches in 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -170,9 +171,7 @@ class IBOTObjective(Objective):
             "num_masked": sum_over_processes(masks.any(dim=-1).sum()) / (world_size() * num_parts),
         }
 
-    def split_targets(
-        self, targets: dict[str, torch.Tensor], batches: Sequence[Batch]
-    ) -> list[dict[str, torch.Tensor]]:
+    def split_targets(self, targets: dict[str, Any], batches: Sequence[Batch]) -> list[dict[str, Any]]:
         """Return the assignments of each part's own masked patches."""
         counts = [len(batch["masked_positions"]) for batch in batches]
         return [{**targets, "assignments": part} for part in targets["assignments"].split(counts)]
@@ -180,7 +179,7 @@ class IBOTObjective(Objective):
     def forward(
         self,
         student: dict[str, Features],
-        targets: dict[str, torch.Tensor],
+        targets: dict[str, Any],
         batch: Batch,
         step: int = 0,
         total_steps: int = 1,

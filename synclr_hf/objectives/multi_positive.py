@@ -14,7 +14,7 @@ from torch import nn
 from synclr_hf.errors import unknown_name
 
 from .base import Batch, Features, Objective
-from .distributed import gather_rows, gather_rows_with_gradient, world_size
+from .distributed import GatheredRows, gather_rows, gather_rows_with_gradient, world_size
 
 
 def projection_mlp(in_size: int, hidden_size: int, out_size: int, num_layers: int) -> nn.Sequential:
@@ -139,15 +139,16 @@ class MultiPositiveObjective(Objective):
     @torch.no_grad()
     def targets(
         self, teacher: Features | None, batch: Batch, step: int = 0, total_steps: int = 1, num_parts: int = 1
-    ) -> dict[str, torch.Tensor]:
+    ) -> dict[str, Any]:
         """Return the candidates of all processes: `ids` and `view_ids` `(W V,)`, a teacher's `keys` `(W V, E)`.
 
-        Also `num_anchors`, a scalar: the global anchors with a positive, per process and part.
+        The keys are on their way (`GatheredRows`) while the student computes. Also `num_anchors`, a scalar: the global
+        anchors with a positive, per process and part.
         """
+        keys = {} if self.teacher_projector is None else {"keys": GatheredRows(self.teacher_projector(teacher.cls))}
         ids = gather_rows(batch[self.ids])
         ordered = ids.sort().values
         crops_each = torch.searchsorted(ordered, ids, right=True) - torch.searchsorted(ordered, ids)
-        keys = {} if self.teacher_projector is None else {"keys": gather_rows(self.teacher_projector(teacher.cls))}
         return {
             **keys,
             "ids": ids,
@@ -163,7 +164,7 @@ class MultiPositiveObjective(Objective):
     def forward(
         self,
         student: dict[str, Features],
-        targets: dict[str, torch.Tensor],
+        targets: dict[str, Any],
         batch: Batch,
         step: int = 0,
         total_steps: int = 1,
@@ -171,7 +172,7 @@ class MultiPositiveObjective(Objective):
         """Return `loss` = `contrastive_global` + `contrastive_local` (eq. 4; local: mean over all local crops)."""
         ids, view_ids = batch[self.ids], batch["view_ids"]
         anchors = self.anchors(student["global"].cls)
-        keys = targets["keys"] if "keys" in targets else gather_rows_with_gradient(anchors)
+        keys = targets["keys"].result() if "keys" in targets else gather_rows_with_gradient(anchors)
 
         def losses(anchors: torch.Tensor, crops_each: int, own_crop_excluded: bool) -> torch.Tensor:
             views = view_ids.repeat_interleave(crops_each)

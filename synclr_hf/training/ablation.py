@@ -109,9 +109,11 @@ def flops_per_crop(config: PretrainingConfig) -> int:
     """Count the floating-point operations of a training step for one global crop and what belongs to it.
 
     Forward passes of student and teacher, heads, losses and the backward pass, counted on two crops on the CPU; the
-    part of the contrast that grows with the square of the batch (0.3 % in the paper's setting) is left out.
+    part of the contrast that grows with the square of the batch (0.3 % in the paper's setting) is left out. Counted is
+    the plain implementation: equal compute should not depend on what a fast one need not do.
     """
     model, views = SynCLRForPreTraining(config.model_config()), config.views_config()
+    model.set_implementation("plain")
     model.set_attn_implementation("eager")  # fused kernels are not counted on every device
     patches = (views.global_crop_size // config.model_config().encoder_config.patch_size) ** 2
     masks = torch.zeros(2, patches, dtype=torch.bool)

@@ -172,7 +172,7 @@ class SynCLRForPreTraining(PreTrainedModel):
     @torch.no_grad()
     def window_targets(
         self, batches: Sequence[dict[str, Any]], step: int = 0, total_steps: int = 1
-    ) -> list[dict[str, dict[str, torch.Tensor]]]:
+    ) -> list[dict[str, dict[str, Any]]]:
         """Compute the targets of all batches of one optimizer step together.
 
         The teacher does not move within a step, so each batch is contrasted with the keys of all of them, and their
@@ -199,7 +199,7 @@ class SynCLRForPreTraining(PreTrainedModel):
             starts = [number * batches[0]["bool_masked_pos"].numel() for number in range(len(batches))]
             positions = [b["masked_positions"] + start for b, start in zip(batches, starts, strict=True)]
             joined["masked_positions"] = torch.cat(positions)
-        split: list[dict[str, dict[str, torch.Tensor]]] = [{} for _ in batches]
+        split: list[dict[str, dict[str, Any]]] = [{} for _ in batches]
         if teacher is not None:
             split = [{"teacher": {"cls": part.cls}} for part in parts]
         for name, objective in self.objectives.items():
@@ -241,7 +241,7 @@ class SynCLRForPreTraining(PreTrainedModel):
         class_ids: torch.Tensor | None = None,
         step: int = 0,
         total_steps: int = 1,
-        targets: dict[str, dict[str, torch.Tensor]] | None = None,
+        targets: dict[str, dict[str, Any]] | None = None,
     ) -> SynCLRForPreTrainingOutput:
         """Compute the combined loss (paper eq. 4) of one batch of this process.
 

@@ -89,7 +89,7 @@ def test_global_anchor_never_meets_its_own_crop_and_local_anchor_does(objective)
     targets = objective.targets(Features(features), batch)
     student = {"global": Features(features), "local": Features(local)}
     parts = objective(student, targets, batch)
-    keys = nn.functional.normalize(targets["keys"], dim=-1)
+    keys = nn.functional.normalize(targets["keys"].result(), dim=-1)
 
     def logits(x):
         return nn.functional.normalize(objective.predictor(objective.projector(x)), dim=-1) @ keys.T / 0.08

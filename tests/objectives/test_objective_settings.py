@@ -81,7 +81,7 @@ def test_a_local_anchor_may_exclude_its_own_crop():
         targets = objective.targets(stream(12, seed=2), batch())
         student = {"global": stream(12, seed=1), "local": stream(24, seed=3)}
         anchors = nn.functional.normalize(objective.anchors(student["local"].cls), dim=-1)
-        logits = (anchors @ nn.functional.normalize(targets["keys"], dim=-1).T / 0.1).double()
+        logits = (anchors @ nn.functional.normalize(targets["keys"].result(), dim=-1).T / 0.1).double()
         return objective(student, targets, batch())["contrastive_local"].item(), logits
 
     found, logits = local_loss(local_excludes_own_crop=True)

@@ -71,7 +71,9 @@ def plain(embeddings, prototypes, assignments, weights):
 
 @pytest.mark.usefixtures("pieces")
 def test_loss_and_gradients_equal_those_of_the_whole_matrix():
-    for found, expected in zip(losses_and_gradients(prototype_cross_entropy), losses_and_gradients(plain), strict=True):
+    for found, expected in zip(
+        losses_and_gradients(prototype_cross_entropy), losses_and_gradients(plain), strict=True
+    ):
         assert expected.abs().max() > 0.01
         torch.testing.assert_close(found, expected, atol=1e-5 * expected.abs().max().item(), rtol=1e-5)
 
