@@ -210,19 +210,14 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     if options.steps is None:
         options.steps = max(3 * options.workers, 10)
     rate = matrix_rate(device)
-    pictures = encoded_pictures(options.pictures, 256)
+    pictures = encoded_pictures(options.pictures, 64)
     steps_in_all = options.warm_up + options.steps
     batches = steps_in_all + PREFETCHED * options.workers  # so that all workers are busy to the end
     rows = Rows(pictures, batches * options.captions, options.images_per_caption)
     with tempfile.TemporaryDirectory() as folder:
         model = build_model(options)
-        arguments = training_arguments(
-            options,
-            folder,
-            max_steps=steps_in_all,
-            dataloader_num_workers=options.workers,
-            dataloader_persistent_workers=options.workers > 0,
-        )
+        # All steps are of one epoch, so the workers live from the first to the last as persistent ones do.
+        arguments = training_arguments(options, folder, max_steps=steps_in_all, dataloader_num_workers=options.workers)
         trainer = SynCLRTrainer(model=model, args=arguments, train_dataset=views_dataset(options, rows))
         clock = TrainingClock(trainer, options)
         trainer.train()

@@ -142,7 +142,7 @@ def memory(device: Any, before: float) -> dict[str, float]:
     return {"peak_gib": peak, "reserved_gib": reserved, "before_model_gib": before, "added_gib": peak - before}
 
 
-def matrix_rate(device: Any, rounds: int = 5) -> float:
+def matrix_rate(device: Any, rounds: int = 3) -> float:
     """Return the best rate of a square matrix product in TFLOP/s: bf16 8192 on a GPU, float32 2048 on a CPU."""
     import torch
 
