@@ -301,21 +301,23 @@ def run_alone(script: str, options: argparse.Namespace, **changes: Any) -> dict[
         **changes: options that differ.
 
     Raises:
-        RuntimeError: it failed or took longer than `options.time_limit`; its own words are on standard error.
+        RuntimeError: it took longer than `options.time_limit`, or failed, with the last line that it wrote; all of
+            them are on standard error.
     """
     command = [sys.executable, script]
     for name, value in (settings_of(options) | changes).items():
         command += [f"--{name.replace('_', '-')}", str(value)]
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found.json"
+        command += ["--json", str(found)]
         try:
-            done = subprocess.run(
-                [*command, "--json", str(found)], stdout=subprocess.DEVNULL, timeout=options.time_limit
-            )
+            done = subprocess.run(command, capture_output=True, text=True, timeout=options.time_limit)
         except subprocess.TimeoutExpired as error:
             raise RuntimeError(f"not done within {options.time_limit:g} seconds") from error
+        sys.stderr.write(done.stderr)
         if done.returncode:
-            raise RuntimeError(f"ended with exit status {done.returncode}; see its lines above")
+            last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+            raise RuntimeError(last)
         return json.loads(found.read_text())
 
 

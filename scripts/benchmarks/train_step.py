@@ -15,7 +15,6 @@ python scripts/benchmarks/train_step.py --model vit-s16 --captions 8 --images-pe
 from __future__ import annotations
 
 import argparse
-import inspect
 import statistics
 import sys
 import tempfile
@@ -65,6 +64,9 @@ PARTS = (
     "other",
 )
 """Of a step; heads belong to what needs them, `optimizer` is clipping and AdamW, `other` is what is left."""
+OTHERS = "share of cores taken by others"
+WITHOUT_RATIO = (OTHERS, "arithmetic of a step, TFLOP", "matrix rate, TFLOP/s", "before the model, GiB")
+"""Rows of the table that say the same of both implementations, or nothing of them."""
 LOCAL_CROPS = 4
 
 
@@ -90,9 +92,11 @@ ABLATIONS: dict[str, Callable[[Any], None]] = {
 """What is switched on the fast model, one at a time."""
 
 
-def random_batch(model: Any, options: argparse.Namespace) -> dict[str, Any]:
+def random_batch(options: argparse.Namespace) -> dict[str, Any]:
     """Make the batch of every step, on the device: normalised crops, ids, masks."""
     import torch
+
+    from synclr_hf.objectives import masked_positions_of
 
     patch_size = SIZES[options.model]["patch_size"]
     local_size, each, device = 98 if patch_size == 14 else 96, options.images_per_caption, options.device
@@ -108,9 +112,7 @@ def random_batch(model: Any, options: argparse.Namespace) -> dict[str, Any]:
         "view_ids": image_ids,
         "bool_masked_pos": masked,
     }
-    if "masked_positions" in inspect.signature(model.forward).parameters:
-        batch["masked_positions"] = masked.flatten().nonzero().squeeze(1)
-    return batch
+    return batch | {"masked_positions": masked_positions_of(masked)}
 
 
 class StepClock:
@@ -228,7 +230,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     before = torch.cuda.memory_allocated(device) / 2**30 if options.device == "cuda" else resident_gib()
     with tempfile.TemporaryDirectory() as folder:
         model = build_model(options)
-        batch = random_batch(model, options)
+        batch = random_batch(options)
         steps_in_all = options.warm_up + options.steps * (2 if options.device == "cuda" else 1)
         arguments = training_arguments(options, folder, max_steps=steps_in_all)
         trainer = SynCLRTrainer(model=model, args=arguments, train_dataset=[batch])
@@ -326,7 +328,7 @@ def numbers_table(variants: dict[str, dict[str, Any]], ratio: bool) -> str:
             rows[f"{'    ' if part in STUDENT_STREAMS else '  '}{part}, ms"] = row
     for name, words in {
         "warm_up_seconds": "warm-up, s",
-        "share_of_cores_taken_by_others": "cores taken by others",
+        "share_of_cores_taken_by_others": OTHERS,
         "model_tflop": "arithmetic of a step, TFLOP",
         "tflop_per_second": "TFLOP/s",
         "matrix_tflop_per_second": "matrix rate, TFLOP/s",
@@ -340,22 +342,23 @@ def numbers_table(variants: dict[str, dict[str, Any]], ratio: bool) -> str:
     columns = list(variants)
     if ratio:
         columns.append("fast / plain")
-        for row in rows.values():
-            row.append(row[1] / row[0] if row[0] and row[1] is not None else None)
+        for name, row in rows.items():
+            told = row[0] and row[1] is not None and name not in WITHOUT_RATIO
+            row.append(row[1] / row[0] if told else None)
     return table(columns, rows)
 
 
 def ablation_table(runs: dict[str, Any]) -> str:
-    """Lay out an ablation, a row each."""
+    """Lay out an ablation, a row each; below it why one is missing."""
     whole = runs["whole"].get("step_seconds", {}).get("median")
-    rows: dict[str, list[Any]] = {}
+    rows: dict[str, list[float | None]] = {}
     for name, run in runs.items():
-        rows[name] = [run["failed"]] if "failed" in run else []
-        if not rows[name]:
+        if "failed" not in run:
             step = run["step_seconds"]["median"]
             shares = [run["share_of_matrix_rate"], run["memory"]["peak_gib"], run["warm_up_seconds"]]
             rows[name] = [1000 * step, whole and step / whole, *shares]
-    return table(["step, ms", "/ whole", "share", "peak, GiB", "warm-up, s"], rows)
+    missing = [f"{name}: {run['failed']}" for name, run in runs.items() if "failed" in run]
+    return "\n".join([table(["step, ms", "/ whole", "share", "peak, GiB", "warm-up, s"], rows), *missing])
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
