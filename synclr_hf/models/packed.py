@@ -19,7 +19,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from synclr_hf.compiling import compiled_on_gpu
+from synclr_hf.devices import compiled_on_gpu, matrix_dtype
 
 from .lean import gelu_linear, norm_linears
 from .modeling_synclr import SynCLRLayer, SynCLRModel
@@ -66,7 +66,7 @@ class PackedLayer(SynCLRLayer):
         if work is None:
             return super().forward(hidden_states, **kwargs)
         attention, mlp = work.attention, work.mlp
-        device, dtype = hidden_states.device, _product_dtype(hidden_states)
+        device, dtype = hidden_states.device, matrix_dtype(hidden_states)
         lengths = None
         if varlen_attention_works(device, dtype, self.attention.head_dim):
             lengths = cumulative_lengths(attention.streams, device)
@@ -78,11 +78,6 @@ def use_packed_layers(encoder: SynCLRModel) -> None:
     """Teach the layers of an encoder to take packed tokens; what they hold and how they are called stays the same."""
     for layer in encoder.layers:
         layer.__class__ = PackedLayer
-
-
-def _product_dtype(tensor: torch.Tensor) -> torch.dtype:
-    device = tensor.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
 
 
 @compiled_on_gpu

@@ -18,16 +18,16 @@ class GatheredRows:
 
     def __init__(self, rows: torch.Tensor) -> None:
         rows = rows.detach().contiguous()
-        self._rows, self._work = rows, None
+        self._sent, self._rows, self._work = rows, rows, None
         if world_size() > 1:
             self._rows = rows.new_empty((world_size() * len(rows), *rows.shape[1:]))
-            self._work = distributed.all_gather_into_tensor(self._rows, rows, async_op=True)
+            self._work = distributed.all_gather(list(self._rows.chunk(world_size())), rows, async_op=True)
 
     def result(self) -> torch.Tensor:
         """Return `(world N, ...)` in rank order; on a GPU the device waits for them, not the host."""
         if self._work is not None:
             self._work.wait()
-            self._work = None
+            self._sent = self._work = None
         return self._rows
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from synclr_hf.compiling import compiled_on_gpu
+from synclr_hf.devices import compiled_on_gpu, matrix_dtype
 
 from .distributed import max_over_processes, sum_over_processes, world_size
 
@@ -31,10 +31,9 @@ def rows_at_once(columns: int, device: torch.device) -> int:
     return max(PIECE_ELEMENTS.get(device.type, PIECE_ELEMENTS["cuda"]) // max(columns, 1), 1)
 
 
-def matrix_dtype(tensor: torch.Tensor) -> torch.dtype:
-    """Return the type of large products: what autocast says, but never float16, which holds no assignment of 1/K."""
-    device = tensor.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
+def _stored_dtype(embeddings: torch.Tensor) -> torch.dtype:
+    """Return the type of the large matrices; never float16, which cannot hold an assignment of 1/K."""
+    dtype = matrix_dtype(embeddings)
     return torch.float32 if dtype == torch.float16 else dtype
 
 
@@ -83,7 +82,7 @@ def balanced_assignments(
     Returns:
         Assignments `(M, K)`; each row sums to 1. In float32, or bfloat16 where autocast says so.
     """
-    dtype = matrix_dtype(embeddings)
+    dtype = _stored_dtype(embeddings)
     with torch.autocast(embeddings.device.type, enabled=False):
         scores = torch.mm((embeddings.float() / temperature).to(dtype), prototypes.to(dtype).T)
         potentials = _potentials(scores)
@@ -170,7 +169,7 @@ class _PrototypeCrossEntropy(torch.autograd.Function):
         weights: torch.Tensor,
         temperature: float,
     ) -> torch.Tensor:
-        dtype = matrix_dtype(embeddings)
+        dtype = _stored_dtype(embeddings)
         with torch.autocast(embeddings.device.type, enabled=False):
             scaled, table = (embeddings.float() / temperature).to(dtype), prototypes.to(dtype)
             weights = weights.float()

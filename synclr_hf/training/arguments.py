@@ -71,7 +71,7 @@ class SynCLRTrainingArguments(TrainingArguments):
         return min(super().n_gpu, 1)
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing; pin memory only where there is a GPU to copy to."""
+        """Refuse values that mean nothing; pin memory, and copy without waiting, where there is a GPU to copy to."""
         for name, example in {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}.items():
             check_integer(f"{name}:", getattr(self, name), minimum=1, example=example)
         if self.metric_for_best_model is None and (self.load_best_model_at_end or self.save_strategy == "best"):
@@ -80,6 +80,8 @@ class SynCLRTrainingArguments(TrainingArguments):
             self.activation_checkpointing = self.gradient_checkpointing
         super().__post_init__()
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
+        if self.dataloader_pin_memory and self.implementation == "fast":
+            self.accelerator_config.non_blocking = True  # the next batch is copied while this one is computed
         if self.implementation not in IMPLEMENTATIONS:
             raise unknown_name("implementation", self.implementation, IMPLEMENTATIONS, "implementation: fast")
         for name in ("ema_decay", "ema_decay_end"):

@@ -129,7 +129,9 @@ class SynCLRTrainer(Trainer):
         for stream in ("", "local_"):
             parameters = inputs.pop(f"{stream}aug_params", None)
             if parameters is not None:
-                inputs[f"{stream}pixel_values"] = augment(inputs[f"{stream}pixel_values"], parameters)
+                inputs[f"{stream}pixel_values"] = augment(
+                    inputs[f"{stream}pixel_values"], parameters, self.args.implementation
+                )
         return inputs
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], Any]:

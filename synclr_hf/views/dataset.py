@@ -37,7 +37,8 @@ class ViewsDataset(Dataset):
     L local ones: `pixel_values` `(V, 3, H, W)` and `local_pixel_values` `(V L, 3, h, w)` uint8, `aug_params` `(V, 9)`
     and `local_aug_params` `(V L, 9)` float32, `bool_masked_pos` `(V, P)` bool, `caption_ids`, `image_ids`, `view_ids`
     and, with class names, `class_ids` `(V,)` int64. Crop g of picture n is row n G + g. `unreadable_rows` `(1,)` int64
-    is 1 where the row could not be used and the next stands in its place.
+    is 1 where the row could not be used and the next stands in its place. `collate_views` joins items to a batch and
+    adds `masked_positions` `(M,)` int64, the flat places of its masked patches.
 
     Args:
         rows: anything indexable by number that gives image rows with undecoded pictures: `caption_id`, `images`, and
@@ -195,5 +196,14 @@ def _pictures_used(found: int, config: ViewsConfig) -> int:
 
 
 def collate_views(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Concatenate crops of captions: V = captions x pictures x global crops; local rows i L ... belong to row i."""
-    return {name: torch.cat([item[name] for item in items]) for name in items[0]}
+    """Concatenate crops of captions: V = captions x pictures x global crops; local rows i L ... belong to row i.
+
+    Returns:
+        What the items hold, and where they hold `bool_masked_pos` `(V, P)` also `masked_positions` `(M,)` int64: the
+        flat places i P + p of the masked patches of the whole batch, ascending. They are computed here because on a
+        device `nonzero` would make the host wait for all that came before.
+    """
+    batch = {name: torch.cat([item[name] for item in items]) for name in items[0]}
+    if "bool_masked_pos" in batch:
+        batch["masked_positions"] = batch["bool_masked_pos"].flatten().nonzero().squeeze(1)
+    return batch

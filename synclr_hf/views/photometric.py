@@ -1,7 +1,9 @@
-"""Flip, colour jitter, grey, blur, solarise, normalise: batched on the device, one set of parameters an image.
+"""Flip, colour jitter, grey, blur, solarise, normalise: one set of parameters an image; the readable form.
 
 Order and distributions of the reference's augmentation (BYOL's). Deviation named: the reference rounds to 8 bits
 between the operations, this runs in float32 in [0, 1].
+
+`augment_plain` is what `augment_on_host` and `augment_on_device` are compared with by the tests.
 """
 
 from __future__ import annotations
@@ -76,8 +78,9 @@ def shift_hue(pixels: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     )
     hue = (hue + 6 * turns[:, None, None]).remainder(6)
     # Each channel is value - chroma * clamp(min(k, 4 - k), 0, 1) with k = (n + hue) mod 6, n = 5, 3, 1 for R, G, B.
-    k = (hue.unsqueeze(1) + hue.new_tensor([5.0, 3.0, 1.0])[None, :, None, None]).remainder(6)
-    return value.unsqueeze(1) - chroma.unsqueeze(1) * torch.minimum(k, 4 - k).clamp(0, 1)
+    # One channel after the other, since a tensor of the three numbers would be a copy to the device, which waits.
+    places = ((hue + n).remainder(6) for n in (5.0, 3.0, 1.0))
+    return torch.stack([value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in places], 1)
 
 
 def color_jitter(pixels: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
@@ -117,17 +120,8 @@ def gaussian_blur(pixels: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     return images.reshape(batch, channels, height, width)
 
 
-@torch.no_grad()
-def augment(pixels: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
-    """Apply the photometric part of the augmentation.
-
-    Args:
-        pixels: `(B, 3, H, W)` uint8; H, W at least 5.
-        parameters: `(B, 9)` float32, from `draw_parameters`, on the same device.
-
-    Returns:
-        `(B, 3, H, W)` float32 with ImageNet mean and standard deviation removed.
-    """
+def augment_plain(pixels: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+    """Apply the photometric part of the augmentation; arguments and result of `augment`."""
     images = pixels.float() / 255
     images = torch.where(parameters[:, FLIP, None, None, None] > 0, images.flip(3), images)
     images = color_jitter(images, parameters)

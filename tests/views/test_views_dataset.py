@@ -82,6 +82,22 @@ def test_half_of_each_caption_is_masked_in_half_of_its_patches(rows):
     assert (masked > 0).float().mean(0).tolist() == pytest.approx([0.5] * 4, abs=0.2), "any picture may be masked"
 
 
+def test_a_batch_knows_the_places_of_its_masked_patches(rows):
+    dataset = ViewsDataset(rows, CONFIG, patch_size=8, seed=0)
+    items = [dataset[(0, index)] for index in range(3)]
+    batch = collate_views(items)
+    masks, positions = batch["bool_masked_pos"], batch["masked_positions"]
+    assert masks.shape == (12, 16) and positions.shape == (48,) and positions.dtype == torch.int64
+    assert torch.equal(positions, masks.flatten().nonzero().squeeze(1)), "row-major, over the whole batch"
+    marked = torch.zeros(12 * 16, dtype=torch.bool)
+    marked[positions] = True
+    assert torch.equal(marked.view(12, 16), masks)
+    unmasked = ViewsDataset(rows, replace(CONFIG, masked_image_fraction=0.0), patch_size=8, seed=0)
+    assert collate_views([unmasked[(0, 0)]])["masked_positions"].shape == (0,)
+    bare = [{name: value for name, value in item.items() if name != "bool_masked_pos"} for item in items]
+    assert "masked_positions" not in collate_views(bare), "a user's own dataset may mask nothing"
+
+
 def test_numbers_drawn_for_one_global_crop_are_those_of_earlier_versions(rows):
     config = replace(CONFIG, downsample_probability=0.5, downsample_sizes=[8, 16])
     item = ViewsDataset(rows, config, patch_size=8, seed=0)[(3, 2)]
