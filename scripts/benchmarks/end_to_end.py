@@ -99,7 +99,7 @@ def views_dataset(options: argparse.Namespace, rows: Rows) -> Any:
             item = super().__getitem__(key)
             for stream in ("", "local_"):
                 parameters = item.pop(f"{stream}aug_params")
-                item[f"{stream}pixel_values"] = augment(item[f"{stream}pixel_values"], parameters)
+                item[f"{stream}pixel_values"] = augment(item[f"{stream}pixel_values"], parameters, "plain")
             return item
 
     patch_size = SIZES[options.model]["patch_size"]

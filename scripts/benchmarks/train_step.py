@@ -48,6 +48,7 @@ from speed_parts import (
     training_arguments,
     write,
 )
+from step_ablations import ABLATIONS
 
 STUDENT_STREAMS = ("student global", "student local")
 """Within `student`, where the two run apart."""
@@ -68,28 +69,6 @@ OTHERS = "share of cores taken by others"
 WITHOUT_RATIO = (OTHERS, "arithmetic of a step, TFLOP", "matrix rate, TFLOP/s", "before the model, GiB")
 """Rows of the table that say the same of both implementations, or nothing of them."""
 LOCAL_CROPS = 4
-
-
-def switch(**values: Any) -> Callable[[Any], None]:
-    """Return a function that sets attributes of a model, and fails where it has none of that name."""
-
-    def apply(model: Any) -> None:
-        for name, value in values.items():
-            if not hasattr(model, name):
-                raise AttributeError(f"the model has no switch '{name}'")
-            setattr(model, name, value)
-
-    return apply
-
-
-ABLATIONS: dict[str, Callable[[Any], None]] = {
-    "compile off": switch(compile_mode=None),
-    "packing off": switch(packed=False),
-    "last block whole": switch(last_block_whole=True),
-    "CUDA graphs (reduce-overhead)": switch(compile_mode="reduce-overhead"),
-    "compile mode max-autotune-no-cudagraphs": switch(compile_mode="max-autotune-no-cudagraphs"),
-}
-"""What is switched on the fast model, one at a time."""
 
 
 def random_batch(options: argparse.Namespace) -> dict[str, Any]:

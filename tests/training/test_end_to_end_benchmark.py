@@ -1,5 +1,6 @@
 """The benchmark of a whole training in miniature, in this process: torch and the Trainer are imported only once."""
 
+import copy
 import json
 import os
 import subprocess
@@ -7,10 +8,11 @@ import sys
 from importlib import import_module
 
 import pytest
+import torch
 from PIL import Image
 from real_runs import ROOT
 
-from synclr_hf.views import augment
+from synclr_hf.views import ViewsDataset, augment
 
 LESS = ["--model", "tiny", "--captions", "2", "--images-per-caption", "2", "--prototypes", "64", "--steps", "2"]
 LESS += ["--device", "cpu", "--warm-up", "1"]
@@ -52,11 +54,12 @@ def test_plain_data_set_augments_in_the_workers(end_to_end):
     options = end_to_end.argparse.Namespace(model="tiny", implementation="plain")
     rows = end_to_end.Rows(end_to_end.encoded_pictures(None, 3), 4, 2)
     plain = end_to_end.views_dataset(options, rows)[0, 1]
+    cropped = ViewsDataset.__getitem__(end_to_end.views_dataset(options, rows), (0, 1))
+    augmented = augment(cropped["local_pixel_values"], cropped["local_aug_params"], "plain")
+    assert plain["local_pixel_values"].equal(augmented) and "aug_params" not in plain
     options.implementation = "fast"
     fast = end_to_end.views_dataset(options, rows)[0, 1]
-    assert str(fast["pixel_values"].dtype) == "torch.uint8" and "aug_params" in fast
-    augmented = augment(fast["local_pixel_values"], fast["local_aug_params"])
-    assert plain["local_pixel_values"].equal(augmented) and "aug_params" not in plain
+    assert fast["pixel_values"].dtype == torch.uint8 and fast["aug_params"].equal(cropped["aug_params"])
     assert rows[1]["images"][0]["bytes"] == rows.pictures[2] and rows[1]["images"][1]["bytes"] == rows.pictures[0]
 
 
@@ -94,3 +97,24 @@ def test_a_part_that_fails_leaves_the_others_of_the_script_for_a_gpu(tmp_path):
     script = str(SCRIPTS / "speed_on_gpu.sh")
     done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout.count("ended with exit status 1") == 5
+
+
+def test_ablations_compute_the_same_by_other_ways(end_to_end):
+    ablations = imported("step_ablations").ABLATIONS
+    train_step = imported("train_step")
+    options = train_step.options_of([*LESS, "--dtype", "float32"])
+    batch, losses, passes = train_step.random_batch(options), {}, {}
+    untouched = end_to_end.build_model(options)
+    for name in ("whole", "packing off", "last block whole", "prototype loss plain"):
+        model, passes[name] = copy.deepcopy(untouched), 0
+        if name != "whole":
+            ablations[name](model)
+
+        def count(*arguments, name=name):
+            passes[name] += 1
+
+        model.student.layers[0].register_forward_pre_hook(count)
+        with torch.no_grad():
+            losses[name] = model(**batch).loss.item()
+    assert passes == {"whole": 1, "packing off": 2, "last block whole": 1, "prototype loss plain": 1}
+    assert all(loss == pytest.approx(losses["whole"], rel=1e-4) for loss in losses.values())
