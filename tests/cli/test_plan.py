@@ -122,7 +122,7 @@ def test_efficiency_is_in_the_days_where_it_is_known():
     text = plan_text(given(gpus=[64], network_bandwidth=12.5))
     assert "a GPU sends 400 GB/s within its machine and 12.5 GB/s to others" in unwrapped(text)
     row = next(line.split() for line in text.splitlines() if line.startswith("64 GPUs"))
-    assert row[2:4] == ["128", "1.06"] and row[-1].endswith("%")
+    assert row[2:4] == ["128", "1.08"] and row[-1].endswith("%")
 
 
 def test_without_a_rate_of_a_gpu_the_volume_alone_is_told():

@@ -5,16 +5,19 @@ The processes import this file, so it imports little.
 
 import tempfile
 from functools import cache
+from types import SimpleNamespace
 
 import torch
 from torch import distributed, multiprocessing
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from synclr_hf.objectives.distributed import max_over_processes
 from synclr_hf.training.configuration_pretraining import SynCLRPreTrainingConfig
 from synclr_hf.training.modeling_pretraining import SynCLRForPreTraining
+from synclr_hf.training.sharding import all_shards_finite, keep_losses_in_float32
 
 ENCODER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
 CONTRAST = {"name": "multi_positive", "head_hidden_size": 32, "head_output_size": 16}
@@ -100,12 +103,20 @@ def _averaged_in_buckets(_, bucket):
     return work.get_future().then(lambda future: future.value()[0])
 
 
-def shard(model):
+def shard(model, **options):
     """Cut a model as accelerate does where it is told to wrap `PackedLayer`."""
     for encoder in (model.synclr, model.student):
         for layer in encoder.layers:
-            fully_shard(layer)
-    return fully_shard(model)
+            fully_shard(layer, **options)
+    return fully_shard(model, **options)
+
+
+def policy_of_the_trainer():
+    """What accelerate and we make of `bf16: true`."""
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.bfloat16, torch.bfloat16)
+    accelerator = SimpleNamespace(state=SimpleNamespace(fsdp_plugin=SimpleNamespace(mixed_precision_policy=policy)))
+    keep_losses_in_float32(accelerator)
+    return accelerator.state.fsdp_plugin.mixed_precision_policy
 
 
 def _start(folder, results):
@@ -140,6 +151,17 @@ def _run(rank, folder, results):
     for part, targets in zip(parts, model.window_targets(parts), strict=True):
         (model(**part, targets=targets).loss / len(parts)).backward()
     found["paper", "accumulated", "gradients"] = trained(model)
+    finite = [all_shards_finite(model.parameters())]
+    spoiled = model.get_parameter("student.embeddings.cls_token").detach().to_local()  # one row: one shard is empty
+    assert spoiled.numel() == (0 if rank else 32)
+    spoiled.fill_(torch.nan)
+    found["paper", "shards", "finite"] = [*finite, all_shards_finite(model.parameters())]
+    model = shard(build_model(), mp_policy=policy_of_the_trainer())
+    outputs = model(**batch)
+    outputs.loss.backward()
+    found["paper", "bf16", "types"] = {str(one.dtype) for one in (outputs.loss, *outputs.parts.values())}
+    found["paper", "bf16", "loss"] = max_over_processes(outputs.loss) / 2 - max_over_processes(-outputs.loss) / 2
+    found["paper", "bf16", "gradients"] = trained(model)
     if rank == 0:
         results.put({key: _as_arrays(value) for key, value in found.items()})
     distributed.destroy_process_group()
