@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.distributed.tensor import DTensor
 
 from synclr_hf.objectives.distributed import max_over_processes
 
@@ -28,15 +27,14 @@ def keep_losses_in_float32(accelerator: Any) -> None:
 
 
 @torch.no_grad()
-def all_shards_finite(parameters: Iterable[torch.Tensor]) -> bool:
-    """Tell whether all weights are finite, of which this process may hold shards; then all processes must ask.
+def all_finite(parameters: Iterable[torch.Tensor]) -> bool:
+    """Tell whether all weights are finite; of weights that are cut over processes all of these must ask.
 
     A shard may be empty (a tensor with fewer rows than processes), for which torch knows no largest number.
     """
     parameters = list(parameters)
-    own = [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in parameters]
+    cut = [hasattr(tensor, "to_local") for tensor in parameters]  # a DTensor, whose import takes a second
+    own = [tensor.to_local() if is_cut else tensor for tensor, is_cut in zip(parameters, cut, strict=True)]
     largest = torch._foreach_norm([tensor for tensor in own if tensor.numel()], ord=float("inf"))
     spoiled = ~torch.stack([value.float() for value in largest]).isfinite().all()
-    if any(isinstance(tensor, DTensor) for tensor in parameters):
-        spoiled = max_over_processes(spoiled.float())
-    return not bool(spoiled)
+    return not bool(max_over_processes(spoiled.float()) if any(cut) else spoiled)

@@ -12,7 +12,7 @@ from two_shards import OBJECTIVES, batch_of, build_model, trained, two_shards
 
 import synclr_hf.training
 from synclr_hf.training import SynCLRTrainingArguments
-from synclr_hf.training.sharding import all_shards_finite, keep_losses_in_float32
+from synclr_hf.training.sharding import all_finite, keep_losses_in_float32
 
 
 @pytest.fixture(scope="module", params=OBJECTIVES)
@@ -58,9 +58,9 @@ def test_a_spoiled_shard_is_seen_by_the_process_that_holds_nothing_of_it():
 
 def test_weights_that_are_not_cut_are_looked_at_alone():
     weights = [torch.ones(2), torch.ones(3, 2)]
-    assert all_shards_finite(weights)
+    assert all_finite(weights)
     weights[1][2, 0] = -torch.inf
-    assert not all_shards_finite(weights)
+    assert not all_finite(weights)
 
 
 def test_in_bfloat16_losses_and_gradients_are_float32(both):

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from synclr_hf.objectives.distributed import max_over_processes
 from synclr_hf.training.configuration_pretraining import SynCLRPreTrainingConfig
 from synclr_hf.training.modeling_pretraining import SynCLRForPreTraining
-from synclr_hf.training.sharding import all_shards_finite, keep_losses_in_float32
+from synclr_hf.training.sharding import all_finite, keep_losses_in_float32
 
 ENCODER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
 CONTRAST = {"name": "multi_positive", "head_hidden_size": 32, "head_output_size": 16}
@@ -151,11 +151,11 @@ def _run(rank, folder, results):
     for part, targets in zip(parts, model.window_targets(parts), strict=True):
         (model(**part, targets=targets).loss / len(parts)).backward()
     found["paper", "accumulated", "gradients"] = trained(model)
-    finite = [all_shards_finite(model.parameters())]
+    finite = [all_finite(model.parameters())]
     spoiled = model.get_parameter("student.embeddings.cls_token").detach().to_local()  # one row: one shard is empty
     assert spoiled.numel() == (0 if rank else 32)
     spoiled.fill_(torch.nan)
-    found["paper", "shards", "finite"] = [*finite, all_shards_finite(model.parameters())]
+    found["paper", "shards", "finite"] = [*finite, all_finite(model.parameters())]
     model = shard(build_model(), mp_policy=policy_of_the_trainer())
     outputs = model(**batch)
     outputs.loss.backward()
