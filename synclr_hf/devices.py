@@ -34,7 +34,7 @@ def can_compile() -> bool:
 def compiled_on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a function of tensors: compiled where its first tensor lies on a GPU, as it is written elsewhere.
 
-    One that cannot be compiled (no Triton, a torch that refuses) runs as it is written, and says so once: it is slower,
+    One that cannot be compiled (no Triton, a torch that refuses) runs as it is written and says so once: it is slower,
     not wrong. `__wrapped__` is the function itself.
     """
     compiled: Callable[..., Any] | None = None

@@ -7,7 +7,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of the three channels on the scale 0..1, the default of the project's image processor."""
@@ -16,6 +16,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Picture = Image.Image | dict[str, Any] | bytes | str | PathLike[str]
 """A PIL picture, encoded bytes, a path, or the `{"bytes": ..., "path": ...}` of an undecoded `datasets` column."""
+
+_QUARTER_TURNS = (5, 6, 7, 8)
+"""Values of EXIF's orientation that exchange width and height."""
 
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for a file that is no picture or a broken one."""
@@ -27,13 +30,47 @@ def open_picture(picture: Picture) -> Image.Image:
     Raises:
         OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError: the picture cannot be read.
     """
-    if isinstance(picture, dict):
-        picture = picture["bytes"] if picture.get("bytes") is not None else picture.get("path")
-    if picture is None:
-        raise OSError("the row holds no picture")
-    if isinstance(picture, bytes):
-        picture = BytesIO(picture)
-    image = picture if isinstance(picture, Image.Image) else Image.open(picture)
+    return UndecodedPicture(picture).decode()
+
+
+class UndecodedPicture:
+    """A picture whose file has been opened and not decoded: its size is known, and it may be decoded smaller.
+
+    Args:
+        picture: see `Picture`.
+
+    Attributes:
+        size: (width, height) in pixels of the upright picture.
+
+    Raises:
+        OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError: the picture cannot be read.
+    """
+
+    def __init__(self, picture: Picture) -> None:
+        if isinstance(picture, dict):
+            picture = picture["bytes"] if picture.get("bytes") is not None else picture.get("path")
+        if picture is None:
+            raise OSError("the row holds no picture")
+        if isinstance(picture, bytes):
+            picture = BytesIO(picture)
+        self._own = not isinstance(picture, Image.Image)
+        self._image = Image.open(picture) if self._own else picture
+        turned = self._image.getexif().get(ExifTags.Base.Orientation, 1) in _QUARTER_TURNS
+        self.size = self._image.size[::-1] if turned else self._image.size
+
+    def decode(self, reduction: int = 1) -> Image.Image:
+        """Return the picture as `open_picture` does.
+
+        Args:
+            reduction: 1, 2, 4 or 8: how much smaller it may be, for a JPEG, which is faster decoded so. Others, and
+                pictures that Pillow has opened already, keep their size. Sides are rounded up.
+        """
+        if reduction > 1 and self._own:
+            self._image.draft(None, [max(1, side // reduction) for side in self._image.size])
+        return _upright_rgb(self._image)
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         image = _reduced_to_8_bits(image)

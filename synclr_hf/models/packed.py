@@ -18,6 +18,7 @@ from functools import cache
 
 import torch
 from torch import nn
+from torch.nn.attention.varlen import varlen_attn
 
 from synclr_hf.devices import compiled_on_gpu, matrix_dtype
 
@@ -68,7 +69,7 @@ class PackedLayer(SynCLRLayer):
         attention, mlp = work.attention, work.mlp
         device, dtype = hidden_states.device, matrix_dtype(hidden_states)
         lengths = None
-        if varlen_attention_works(device, dtype, self.attention.head_dim):
+        if not torch.compiler.is_compiling() and varlen_attention_works(device, dtype, self.attention.head_dim):
             lengths = cumulative_lengths(attention.streams, device)
         rows = (attention.rows, attention.factors, mlp.rows, mlp.factors, work.wanted)
         return _packed_block(hidden_states, self, attention.streams, lengths, *rows)
@@ -135,7 +136,7 @@ def _attended(
     query, key, value = (projection.view(shape) for projection in projections)
     if lengths is not None:
         longest = max(length for _, length in streams)
-        return varlen_attention(query, key, value, lengths, longest, attention.scaling).flatten(1)
+        return varlen_attention(query, key, value, lengths, longest).flatten(1)
     found, start = [], 0
     for pictures, length in streams:
         own = slice(start, start + pictures * length)
@@ -147,12 +148,7 @@ def _attended(
 
 
 def varlen_attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    lengths: torch.Tensor,
-    longest: int,
-    scale: float,
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: torch.Tensor, longest: int
 ) -> torch.Tensor:
     """Attend within sequences of different lengths in one kernel of torch.
 
@@ -162,11 +158,8 @@ def varlen_attention(
         value: see `query`.
         lengths: `(S + 1,)` int32, where each of the S sequences begins, and n.
         longest: tokens of the longest one.
-        scale: multiplies the products of queries and keys.
     """
-    from torch.nn.attention.varlen import varlen_attn
-
-    return varlen_attn(query, key, value, lengths, lengths, longest, longest, scale=scale)
+    return varlen_attn(query, key, value, lengths, lengths, longest, longest)
 
 
 @cache
@@ -175,7 +168,7 @@ def varlen_attention_works(device: torch.device, dtype: torch.dtype, head_dim: i
 
     Tried once on two short sequences, forward and backward: a kernel that is missing, or wrong, is not used.
     """
-    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16) or torch.compiler.is_compiling():
+    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
         return False
     generator = torch.Generator().manual_seed(0)
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
@@ -183,9 +176,9 @@ def varlen_attention_works(device: torch.device, dtype: torch.dtype, head_dim: i
         packed, plain = ([part.clone().requires_grad_() for part in parts] for _ in range(2))
         lengths = torch.tensor([0, 5, 12], dtype=torch.int32, device=device)
         try:
-            found = varlen_attention(*packed, lengths, 7, head_dim**-0.5)
+            found = varlen_attention(*packed, lengths, 7)
             found.float().square().sum().backward()
-        except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        except (NotImplementedError, RuntimeError, TypeError, ValueError):
             return False
         expected = torch.cat(
             [

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from synclr_hf import devices
 from synclr_hf.devices import compiled_on_gpu, matrix_dtype
 
 from .distributed import max_over_processes, sum_over_processes, world_size
@@ -26,9 +27,11 @@ PIECE_ELEMENTS = {"cpu": 2**24, "cuda": 2**27}
 """Numbers of a piece: on a CPU 64 MiB in float32, large enough for fast products and soon in cache again."""
 
 
-def rows_at_once(columns: int, device: torch.device) -> int:
-    """Return how many rows of `columns` numbers make a piece."""
-    return max(PIECE_ELEMENTS.get(device.type, PIECE_ELEMENTS["cuda"]) // max(columns, 1), 1)
+def piece_size(length: int, other: int, device: torch.device) -> int:
+    """Return how many of `length` rows, or columns, of `other` numbers each make a piece; all are about as large."""
+    most = PIECE_ELEMENTS.get(device.type, PIECE_ELEMENTS["cuda"])
+    count = -(-length * other // most)
+    return max(-(-length // max(count, 1)), 1)
 
 
 def _stored_dtype(embeddings: torch.Tensor) -> torch.dtype:
@@ -53,16 +56,17 @@ def _row_sums(scores: torch.Tensor, column_factors: torch.Tensor) -> torch.Tenso
 
 
 @compiled_on_gpu
-def _softmax_of_difference(scores: torch.Tensor, potentials: torch.Tensor) -> torch.Tensor:
-    return (scores.float() - potentials).softmax(dim=1).to(scores.dtype)
+def _softmax_of_difference(piece: torch.Tensor, potentials: torch.Tensor) -> None:
+    piece.copy_((piece.float() - potentials).softmax(dim=1))
 
 
 @compiled_on_gpu
-def _balanced_rows(scores: torch.Tensor, column_factors: torch.Tensor) -> torch.Tensor:
-    scaled = scores.float() * column_factors
-    return (scaled / scaled.sum(dim=1, keepdim=True)).to(scores.dtype)
+def _scale_and_balance_rows(piece: torch.Tensor, column_factors: torch.Tensor) -> None:
+    scaled = piece.float() * column_factors
+    piece.copy_(scaled / scaled.sum(dim=1, keepdim=True))
 
 
+@torch.compiler.disable(recursive=False)
 @torch.no_grad()
 def balanced_assignments(
     embeddings: torch.Tensor, prototypes: torch.Tensor, *, temperature: float, iterations: int = 3
@@ -85,36 +89,37 @@ def balanced_assignments(
     dtype = _stored_dtype(embeddings)
     with torch.autocast(embeddings.device.type, enabled=False):
         scores = torch.mm((embeddings.float() / temperature).to(dtype), prototypes.to(dtype).T)
-        potentials = _potentials(scores)
-        pieces = scores.split(rows_at_once(scores.shape[1], scores.device))
+        at_once = scores.is_cuda and devices.can_compile()  # compiled, a sum over the whole matrix needs no other one
+        potentials = _potentials(scores, at_once)
+        pieces = scores.split(piece_size(*scores.shape, scores.device))
+        in_place = not scores.is_cuda and dtype == torch.float32
         for piece in pieces:
-            if piece.is_cuda:
-                piece.copy_(_softmax_of_difference(piece, potentials))
+            if in_place:
+                torch.softmax(piece.sub_(potentials), dim=1, out=piece)
             else:
-                _softmax_in_place(piece, potentials)
+                _softmax_of_difference(piece, potentials)
         row_factors = scores.new_ones(len(scores), dtype=torch.float32)
         for iteration in range(1, iterations):
-            sums = _column_sums(scores, row_factors) if scores.is_cuda else _product(scores.T, row_factors)
+            sums = _column_sums(scores, row_factors) if at_once else _product(scores.T, row_factors)
             column_factors = sum_over_processes(sums).reciprocal()
             if iteration < iterations - 1:
-                sums = _row_sums(scores, column_factors) if scores.is_cuda else _product(scores, column_factors)
+                sums = _row_sums(scores, column_factors) if at_once else _product(scores, column_factors)
                 row_factors = sums.reciprocal()
                 continue
             for piece in pieces:
-                if piece.is_cuda:
-                    piece.copy_(_balanced_rows(piece, column_factors))
+                if in_place:
+                    piece.mul_(column_factors).div_(piece.sum(dim=1, keepdim=True))
                 else:
-                    piece.mul_(column_factors)
-                    piece.div_(piece.sum(dim=1, keepdim=True))
+                    _scale_and_balance_rows(piece, column_factors)
     return scores
 
 
-def _potentials(scores: torch.Tensor) -> torch.Tensor:
+def _potentials(scores: torch.Tensor, at_once: bool) -> torch.Tensor:
     """Return the logarithms of the column sums of `exp(scores)` `(K,)` in float32 over all processes."""
-    if scores.is_cuda:
+    if at_once:
         potentials = _column_log_sums(scores)
     else:
-        columns = rows_at_once(len(scores), scores.device)
+        columns = piece_size(scores.shape[1], len(scores), scores.device)
         potentials = torch.cat([block.float().logsumexp(dim=0) for block in scores.split(columns, dim=1)])
     if world_size() == 1:
         return potentials
@@ -122,19 +127,12 @@ def _potentials(scores: torch.Tensor) -> torch.Tensor:
     return highest + sum_over_processes((potentials - highest).exp()).log()
 
 
-def _softmax_in_place(piece: torch.Tensor, potentials: torch.Tensor) -> None:
-    if piece.dtype == torch.float32:
-        torch.softmax(piece.sub_(potentials), dim=1, out=piece)
-    else:
-        piece.copy_((piece.float() - potentials).softmax(dim=1))
-
-
 def _product(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
     """Multiply in float32; a matrix of another type is read in pieces, so that it is never held twice."""
     if matrix.dtype == torch.float32:
         return torch.mv(matrix, vector)
     along_rows = matrix.stride(1) == 1
-    rows = rows_at_once(matrix.shape[along_rows], matrix.device)
+    rows = piece_size(matrix.shape[not along_rows], matrix.shape[along_rows], matrix.device)
     if along_rows:
         return torch.cat([torch.mv(piece.float(), vector) for piece in matrix.split(rows)])
     pieces = zip(matrix.split(rows, dim=1), vector.split(rows), strict=True)
@@ -177,7 +175,7 @@ class _PrototypeCrossEntropy(torch.autograd.Function):
             rows_gradient = torch.empty_like(embeddings, dtype=torch.float32)
             table_gradient = torch.zeros_like(prototypes, dtype=torch.float32)
             in_place = not scaled.is_cuda and dtype == assignments.dtype == torch.float32
-            rows = rows_at_once(len(table), scaled.device)
+            rows = piece_size(len(scaled), len(table), scaled.device)
             room = scaled.new_empty(min(rows, len(scaled)), len(table)) if in_place else None
             for start in range(0, len(scaled), rows):
                 own = slice(start, start + rows)
@@ -216,6 +214,7 @@ def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -
         total += torch.mm(left, right)
 
 
+@torch.compiler.disable(recursive=False)
 def prototype_cross_entropy(
     embeddings: torch.Tensor,
     prototypes: torch.Tensor,

@@ -29,7 +29,7 @@ class SynCLRForPreTrainingOutput(ModelOutput):
         loss: scalar, the weighted sum over the objectives.
         parts: name -> scalar, what the objectives told, without gradient.
         teacher_cls: `(V, D)`, cls features of the global crops by the teacher (the student where there is none).
-        assignments: `(M, K)`, masked patches to prototypes; `None` where no objective assigns.
+        assignments: `(M, K)`, masked patches to prototypes; `None` where no objective assigns, or nobody asked.
     """
 
     loss: torch.Tensor | None = None
@@ -242,6 +242,7 @@ class SynCLRForPreTraining(PreTrainedModel):
         step: int = 0,
         total_steps: int = 1,
         targets: dict[str, dict[str, Any]] | None = None,
+        output_assignments: bool = True,
     ) -> SynCLRForPreTrainingOutput:
         """Compute the combined loss (paper eq. 4) of one batch of this process.
 
@@ -258,6 +259,8 @@ class SynCLRForPreTraining(PreTrainedModel):
             step: optimizer steps done; drives the schedules of the objectives.
             total_steps: optimizer steps of the whole training.
             targets: what `window_targets` returned for this batch; `None`: the batch is the whole optimizer step.
+            output_assignments: whether to return them. No tensor is larger, and accelerate copies what
+                a model returns to float32.
 
         Raises:
             ValueError: if an objective masks and the batch holds no masks, or needs classes that it does not hold.
@@ -288,5 +291,7 @@ class SynCLRForPreTraining(PreTrainedModel):
             loss=loss,
             parts=parts,
             teacher_cls=targets["teacher"]["cls"] if "teacher" in targets else student["global"].cls.detach(),
-            assignments=next((found["assignments"] for found in targets.values() if "assignments" in found), None),
+            assignments=next((found["assignments"] for found in targets.values() if "assignments" in found), None)
+            if output_assignments
+            else None,
         )

@@ -200,6 +200,7 @@ def pretrain(config: PretrainingConfig, *, probe_pictures: LabelledImages | None
         patch_size=config.model_config().encoder_config.patch_size,
         seed=config.seed,
         class_names=config.class_names,
+        implementation=arguments.implementation,
     )
     _check_batch(config, arguments, dataset)
     probe = _probe(config, probe_pictures)

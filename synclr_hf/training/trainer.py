@@ -179,12 +179,14 @@ class SynCLRTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Run the model and remember the parts of its loss on the device."""
-        outputs = model(**inputs, step=self.state.global_step, total_steps=self.state.max_steps)
+        is_logged = self._is_logged_next()
+        step = {"step": self.state.global_step, "total_steps": self.state.max_steps}
+        outputs = model(**inputs, **step, output_assignments=is_logged)
         for name, value in outputs.parts.items():
             self._parts[name] = self._parts.get(name, 0) + value
         self._parts_count += 1
         self._guard.see({**outputs.parts, "loss": outputs.loss}, self.state.global_step + 1)
-        if self._is_logged_next():
+        if is_logged:
             self._last_outputs = (outputs.teacher_cls, outputs.assignments)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 

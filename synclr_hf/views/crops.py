@@ -1,4 +1,4 @@
-"""Random crops: what the data loader's workers do, on uint8 and without torch's random state."""
+"""Random crops of a decoded picture: where they lie, by numpy's random state, and the plain way to cut them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,21 @@ def random_downsample(
     image: Image.Image, probability: float, sizes: list[int], rng: np.random.Generator
 ) -> Image.Image:
     """With a small probability shrink the short side to one of `sizes` and enlarge again (StableRep), bilinear."""
+    shrink = draw_shrinking(image.size, probability, sizes, rng)
+    return image if shrink is None else downsample(image, shrink)
+
+
+def draw_shrinking(
+    size: tuple[int, int], probability: float, sizes: list[int], rng: np.random.Generator
+) -> float | None:
+    """Draw by which factor, below 1, `random_downsample` shrinks a picture of that `size`; `None`: it stays."""
     if rng.random() >= probability:
-        return image
-    shrink = sizes[int(rng.integers(len(sizes)))] / min(image.size)
-    if shrink >= 1:
-        return image
+        return None
+    shrink = sizes[int(rng.integers(len(sizes)))] / min(size)
+    return shrink if shrink < 1 else None
+
+
+def downsample(image: Image.Image, shrink: float) -> Image.Image:
+    """Shrink by that factor and enlarge again."""
     small = image.resize([max(1, round(side * shrink)) for side in image.size], Image.Resampling.BILINEAR)
     return small.resize(image.size, Image.Resampling.BILINEAR)

@@ -11,21 +11,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.errors import UserInputError
+from synclr_hf.errors import UserInputError, unknown_name
 
 from .configuration import MAX_GLOBAL_CROPS, ViewsConfig
-from .crops import random_crop, random_downsample
 from .decoding import RowDecoder
+from .multi_crop import Crops, fast_crops, plain_crops
 from .photometric import draw_parameters
 from .sampling import BlockSampler, EpochSampler
 
 IMAGE_IDS_PER_CAPTION = 1000
 LARGEST_CAPTION_ID = 2**63 // (IMAGE_IDS_PER_CAPTION * MAX_GLOBAL_CROPS)
 """The ids of its views must fit in 64 bits."""
+_CROPS = {"plain": plain_crops, "fast": fast_crops}
+_PREFIXES = {"global": "", "local": "local_"}
 ROWS_LOOKED_AT = 8
 """Rows whose pictures are counted before the training."""
 
@@ -47,13 +48,15 @@ class ViewsDataset(Dataset):
         patch_size: side of the encoder's patches in pixels; decides P.
         seed: seed of the run.
         class_names: names of all concepts; the place of a row's concept among them is its class.
+        implementation: `plain`: Pillow cuts the crops of pictures that are decoded whole; `fast`: the same crops by
+            `fast_crops`, equal but for single levels. All numbers drawn are the same.
 
     Attributes:
         crops_per_caption: V of one item.
 
     Raises:
         UserInputError: if there are no rows, fewer pictures of a caption than asked for, fewer than two global crops
-            of a caption, or the patch size divides no crop.
+            of a caption, the patch size divides no crop, or there is no such implementation.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class ViewsDataset(Dataset):
         patch_size: int,
         seed: int,
         class_names: Sequence[str] | None = None,
+        implementation: str = "fast",
     ) -> None:
         config.check_patch_size(patch_size)
         if len(rows) == 0:
@@ -75,6 +79,9 @@ class ViewsDataset(Dataset):
         self.crops_per_caption = num_images * config.num_global_crops
         self.num_patches = (config.global_crop_size // patch_size) ** 2
         self.class_ids = None if class_names is None else {name: place for place, name in enumerate(class_names)}
+        if implementation not in _CROPS:
+            raise unknown_name("implementation", implementation, _CROPS, "implementation: fast")
+        self._crops_of = _CROPS[implementation]
         self._decoder = RowDecoder(rows, num_images, config.max_unreadable_share)
 
     def __len__(self) -> int:
@@ -99,32 +106,27 @@ class ViewsDataset(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
         epoch, index = key
         rng = np.random.default_rng(seed_for(self.seed, "views", epoch, index))
-        decoded = self._decoder.decode(index, np.random.default_rng(seed_for(self.seed, "pictures", epoch, index)))
-        crops = self._draw_crops(decoded.images, rng)
+        start = rng.bit_generator.state
+
+        def views_of(pictures: list[Any]) -> Crops:
+            rng.bit_generator.state = start  # a row before may have been found broken after numbers were drawn for it
+            return self._crops_of(pictures, self.config, rng)
+
+        choice = np.random.default_rng(seed_for(self.seed, "pictures", epoch, index))
+        decoded = self._decoder.decode(index, choice, views_of)
+        crops = decoded.views
         item = self._draw_parameters(crops, rng)
-        for stream, prefix in (("global", ""), ("local", "local_")):
-            if crops[stream]:
-                item[f"{prefix}pixel_values"] = torch.from_numpy(np.stack(crops[stream]))
+        for stream, prefix in _PREFIXES.items():
+            if stream in crops:
+                item[f"{prefix}pixel_values"] = crops[stream]
         item["bool_masked_pos"] = torch.from_numpy(self._draw_masks(rng))
         item["unreadable_rows"] = torch.tensor([int(decoded.replaced)])
         return item | self._ids(decoded.row, decoded.places)
 
-    def _draw_crops(self, images: list[Image.Image], rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
-        config, crops = self.config, {"global": [], "local": []}
-        for image in images:
-            image = random_downsample(image, config.downsample_probability, config.downsample_sizes, rng)
-            for _ in range(config.num_global_crops):
-                crops["global"].append(random_crop(image, config.global_crop_size, config.global_crop_scale, rng))
-                for _ in range(config.num_local_crops):
-                    crops["local"].append(random_crop(image, config.local_crop_size, config.local_crop_scale, rng))
-        return crops
-
-    def _draw_parameters(
-        self, crops: dict[str, list[np.ndarray]], rng: np.random.Generator
-    ) -> dict[str, torch.Tensor]:
+    def _draw_parameters(self, crops: Crops, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         kinds = self._draw_kinds(len(crops["global"]), rng)
         drawn = {"aug_params": [draw_parameters(self.config, False, rng, kind) for kind in kinds]}
-        if crops["local"]:
+        if "local" in crops:
             drawn["local_aug_params"] = [draw_parameters(self.config, True, rng) for _ in crops["local"]]
         return {name: torch.from_numpy(np.stack(rows)) for name, rows in drawn.items()}
 

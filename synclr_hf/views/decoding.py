@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from synclr_hf.data.pictures import DECODING_ERRORS, open_picture
+from synclr_hf.data.pictures import DECODING_ERRORS
 from synclr_hf.errors import UserInputError
 
 logger = logging.getLogger(__name__)
@@ -26,13 +25,13 @@ class DecodedRow:
     Attributes:
         row: the row as it was read.
         places: `(N,)` int64, which of its pictures they are, ascending.
-        images: the N pictures, upright RGB.
+        views: what was made of the N pictures.
         replaced: whether it stands in the place of a row that cannot be used.
     """
 
     row: dict[str, Any]
     places: np.ndarray
-    images: list[Image.Image]
+    views: Any
     replaced: bool
 
 
@@ -49,8 +48,14 @@ class RowDecoder:
         self.rows, self.num_images, self.max_unreadable_share = rows, num_images, max_unreadable_share
         self._read = self._unreadable = 0
 
-    def decode(self, index: int, rng: np.random.Generator) -> DecodedRow:
-        """Return row `index`, or the next that can be used; `rng` draws the pictures where there are more than used.
+    def decode(self, index: int, rng: np.random.Generator, views_of: Callable[[list[Any]], Any]) -> DecodedRow:
+        """Return row `index`, or the next that can be used.
+
+        Args:
+            index: number of the row.
+            rng: draws the pictures where there are more than used.
+            views_of: decodes the N undecoded pictures of a row and returns what is wanted of them; the next row is
+                tried when it raises one of `DECODING_ERRORS`.
 
         Raises:
             UserInputError: no row can be used, or too many cannot.
@@ -59,20 +64,20 @@ class RowDecoder:
         for skipped in range(len(self.rows)):
             row = self.rows[(index + skipped) % len(self.rows)]
             try:
-                places, images = self._pictures(row["images"] or [], rng)
-                return DecodedRow(row, places, images, replaced=skipped > 0)
+                places, pictures = self._pictures(row["images"] or [], rng)
+                return DecodedRow(row, places, views_of(pictures), replaced=skipped > 0)
             except DECODING_ERRORS as error:
                 self._unreadable += skipped == 0
                 self._check(row["caption_id"], error, skipped)
         raise UserInputError("no row of the image set has pictures that decode; make the set again")
 
-    def _pictures(self, pictures: list[Any], rng: np.random.Generator) -> tuple[np.ndarray, list[Image.Image]]:
+    def _pictures(self, pictures: list[Any], rng: np.random.Generator) -> tuple[np.ndarray, list[Any]]:
         if len(pictures) < self.num_images:
             raise OSError(f"{len(pictures)} of {self.num_images} pictures")
         places = np.arange(self.num_images)
         if len(pictures) > self.num_images:
             places = np.sort(rng.choice(len(pictures), self.num_images, replace=False))
-        return places, [open_picture(pictures[place]) for place in places]
+        return places, [pictures[place] for place in places]
 
     def _check(self, caption_id: int, error: Exception, skipped: int) -> None:
         """Stop where too many rows could not be used: of those that were asked for, or one after the other."""

@@ -255,12 +255,10 @@ def test_the_kernel_is_not_used_where_it_is_not():
 def test_a_variable_length_kernel_gets_what_it_needs(crops, monkeypatch):
     """A loop over sequences stands in for the kernel, which no CPU has."""
 
-    def by_sequence(query, key, value, lengths, longest, scale):
+    def by_sequence(query, key, value, lengths, longest):
         assert lengths.dtype == torch.int32 and lengths.diff().max() == longest
         parts = [
-            nn.functional.scaled_dot_product_attention(
-                *(p[a:b].transpose(0, 1) for p in (query, key, value)), scale=scale
-            )
+            nn.functional.scaled_dot_product_attention(*(p[a:b].transpose(0, 1) for p in (query, key, value)))
             for a, b in zip(lengths[:-1], lengths[1:], strict=True)
         ]
         return torch.cat(parts, dim=1).transpose(0, 1)
