@@ -17,6 +17,7 @@ from torch import nn
 from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD
 
 from .configuration import ViewsConfig
+from .crops import uniform
 
 FLIP, BRIGHTNESS, CONTRAST, SATURATION, HUE, ORDER, GRAY, SIGMA, SOLARIZE = range(9)
 """Columns of the parameters `(B, 9)`. Factors 1, hue 0, sigma 0 and flags 0 leave a picture as it is."""
@@ -40,13 +41,12 @@ def draw_parameters(config: ViewsConfig, local: bool, rng: np.random.Generator, 
         rng: where the numbers come from.
         kind: of a global crop, 0 or 1 (see `GLOBAL_KINDS`); drawn when left out.
     """
-    parameters = np.zeros(9, dtype=np.float32)
-    parameters[[BRIGHTNESS, CONTRAST, SATURATION]] = 1
+    parameters = [0, 1, 1, 1, 0, 0, 0, 0, 0]
     parameters[FLIP] = rng.random() < 0.5
     if rng.random() < config.color_jitter_probability:
         for column, strength in zip((BRIGHTNESS, CONTRAST, SATURATION), config.color_jitter[:3], strict=True):
-            parameters[column] = rng.uniform(max(0, 1 - strength), 1 + strength)
-        parameters[HUE] = rng.uniform(-config.color_jitter[3], config.color_jitter[3])
+            parameters[column] = uniform(rng, max(0, 1 - strength), 1 + strength)
+        parameters[HUE] = uniform(rng, -config.color_jitter[3], config.color_jitter[3])
         parameters[ORDER] = rng.integers(len(JITTER_ORDERS))
     parameters[GRAY] = rng.random() < config.grayscale_probability
     if local:
@@ -54,9 +54,9 @@ def draw_parameters(config: ViewsConfig, local: bool, rng: np.random.Generator, 
     else:
         blur, solarize = GLOBAL_KINDS[rng.integers(2) if kind is None else kind]
     if rng.random() < blur:
-        parameters[SIGMA] = rng.uniform(*config.blur_sigma)
+        parameters[SIGMA] = uniform(rng, *config.blur_sigma)
     parameters[SOLARIZE] = rng.random() < solarize
-    return parameters
+    return np.array(parameters, dtype=np.float32)
 
 
 def grayscale(pixels: torch.Tensor) -> torch.Tensor:
