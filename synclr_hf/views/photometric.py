@@ -67,20 +67,25 @@ def grayscale(pixels: torch.Tensor) -> torch.Tensor:
 
 def shift_hue(pixels: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     """Turn the hue of `(B, 3, H, W)` in [0, 1] by `turns` `(B,)` (1 = full circle), through HSV."""
-    value, _ = pixels.max(1)
-    chroma = value - pixels.min(1).values
+    return torch.stack(shift_hue_of_planes(*pixels.unbind(1), turns[:, None, None]), 1)
+
+
+def shift_hue_of_planes(
+    red: torch.Tensor, green: torch.Tensor, blue: torch.Tensor, turns: torch.Tensor
+) -> list[torch.Tensor]:
+    """Turn the hue of three planes `(B, H, W)` in [0, 1] by `turns` `(B, 1, 1)`; returns three planes."""
+    value = torch.maximum(torch.maximum(red, green), blue)
+    chroma = value - torch.minimum(torch.minimum(red, green), blue)
     safe = chroma.clamp(min=1e-8)
-    red, green, blue = pixels.unbind(1)
     hue = torch.where(
         value == red,
         (green - blue) / safe,
         torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
-    hue = (hue + 6 * turns[:, None, None]).remainder(6)
+    hue = (hue + 6 * turns).remainder(6)
     # Each channel is value - chroma * clamp(min(k, 4 - k), 0, 1) with k = (n + hue) mod 6, n = 5, 3, 1 for R, G, B.
-    # One channel after the other, since a tensor of the three numbers would be a copy to the device, which waits.
     places = ((hue + n).remainder(6) for n in (5.0, 3.0, 1.0))
-    return torch.stack([value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in places], 1)
+    return [value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in places]
 
 
 def color_jitter(pixels: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
