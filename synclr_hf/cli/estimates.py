@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from synclr_hf.cli.parameters import entry, section
@@ -61,6 +61,7 @@ class StageWork:
         pieces: what devices share out, whole: shards, or the captions of a step.
         rate: how fast one device does it; `None`: nobody knows.
         unknown: why nobody knows, and what to type.
+        efficiency: number of devices -> share of the time in which each works, in (0, 1]; the others: 1.
     """
 
     stage: str
@@ -69,6 +70,7 @@ class StageWork:
     pieces: int
     rate: Rate | None
     unknown: str = ""
+    efficiency: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class StageCost:
 def stage_cost(work: StageWork, devices: Sequence[int], price: float | None = None) -> StageCost | None:
     """Return what a stage takes: devices share out its pieces, and each process loads its model once.
 
+    The hours are those of one device by itself; what others wait for each other is in the wall time only.
+
     Args:
         work: the stage.
         devices: numbers of devices to look at.
@@ -101,7 +105,11 @@ def stage_cost(work: StageWork, devices: Sequence[int], price: float | None = No
     hours = seconds / HOUR
     cost = hours * price if price is not None and rate.is_gpu else None
     shares = {number: -(-work.pieces // number) / work.pieces for number in devices}
-    return StageCost(hours, cost, {number: seconds * share + rate.load_seconds for number, share in shares.items()})
+    walls = {
+        number: seconds * share / work.efficiency.get(number, 1.0) + rate.load_seconds
+        for number, share in shares.items()
+    }
+    return StageCost(hours, cost, walls)
 
 
 def total_cost(works: Sequence[StageWork], devices: Sequence[int], price: float | None = None) -> StageCost | None:
@@ -166,6 +174,32 @@ def training_of(
         steps = max(1, int(entry(arguments, "num_train_epochs", 3) * captions / step))
     used = entry(section(pretraining, "views"), "images_per_caption", images_per_caption)
     return Training(steps, step, int(used), processes if captions_per_step is None else None)
+
+
+@dataclass(frozen=True)
+class Communication:
+    """An optimizer step of data-parallel training (DDP) on some devices.
+
+    Attributes:
+        devices: their number.
+        captions_each: of the step, on the device that has most.
+        sent_bytes: that a device sends in a step, by part (`synclr_hf/training/communication.py`), and `total`.
+        compute_seconds: of a device by itself; `None`: its rate is not known, or not that of a GPU.
+        step_seconds: with the communication, on the simulated cluster.
+    """
+
+    devices: int
+    captions_each: int
+    sent_bytes: dict[str, float]
+    compute_seconds: float | None = None
+    step_seconds: float | None = None
+
+    @property
+    def efficiency(self) -> float | None:
+        """The share of a step in which a device computes, in (0, 1]."""
+        if self.compute_seconds is None or self.step_seconds is None:
+            return None
+        return self.compute_seconds / self.step_seconds
 
 
 @dataclass(frozen=True)
@@ -254,6 +288,9 @@ class Plan:
         files: the data files of captions and images.
         devices: numbers of devices to tell the time for.
         price: of a GPU-hour; `None`: not told.
+        communication: of a training step, for each number of devices.
+        node_bandwidth: GB/s of a device within its machine, from which the communication is reckoned.
+        network_bandwidth: the same to other machines.
     """
 
     captions: int
@@ -265,3 +302,6 @@ class Plan:
     files: tuple[Files, ...]
     devices: tuple[int, ...]
     price: float | None = None
+    communication: tuple[Communication, ...] = ()
+    node_bandwidth: float = 400.0
+    network_bandwidth: float = 50.0

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from synclr_hf.captions.stage import CaptionsConfig
 from synclr_hf.cli.estimates import (
-    LONGEST_CAPTION_ROW_BYTES,
     NATURAL_PICTURE_BYTES,
     Files,
     Plan,
@@ -22,8 +21,9 @@ from synclr_hf.cli.estimates import (
     training_of,
 )
 from synclr_hf.cli.options import settings_parser
-from synclr_hf.cli.parameters import checkpoint_bytes, entry, section
-from synclr_hf.cli.plan_text import data_size, plan_record, plan_text
+from synclr_hf.cli.plan_communication import communication_of
+from synclr_hf.cli.plan_storage import caption_bytes, checkpoint_storage, picture_bytes
+from synclr_hf.cli.plan_text import plan_record, plan_text
 from synclr_hf.cli.recipe import Recipe, load_recipe
 from synclr_hf.data.checks import COUNT, check_integer, check_number
 from synclr_hf.data.extension import RunSize
@@ -31,6 +31,7 @@ from synclr_hf.data.settings import settings_from
 from synclr_hf.data.shards import write_text
 from synclr_hf.errors import UserInputError, unknown_name
 from synclr_hf.images.config import ImagesConfig
+from synclr_hf.training.communication import Cluster
 
 if TYPE_CHECKING:
     from synclr_hf.cli.probe import Probe
@@ -41,9 +42,6 @@ PROCESSES = {"synclr_vitb16": 64, "synclr_vitl14": 128} | dict.fromkeys(
     ("ablation_vitb16", "stablerep", "simclr", "supcon"), 16
 )
 """Packaged recipe -> processes for which its batch is meant, as its comments say; others are meant for one."""
-
-NATURAL_SIZE = 256
-"""Side of the pictures that `NATURAL_PICTURE_BYTES` is about."""
 
 
 @dataclass
@@ -71,6 +69,9 @@ class PlanConfig:
         train_images_per_second: pictures trained on by one GPU a second, instead of a probe.
         bytes_per_image: of a stored picture. Default: as the probe finds it.
         gpus: numbers of GPUs to tell the time for.
+        node_bandwidth: GB/s that a GPU sends to others of its machine (8 GPUs), for the estimate of communication. 400
+            is what all-reduces reach over NVLink 4; PCIe 5 gives about 40.
+        network_bandwidth: GB/s that a GPU sends to other machines. 50 is a network card of 400 Gbit/s for each GPU.
         price: of a GPU-hour, in any currency.
         probe_seconds: how long each stage is measured.
         json: file to write the plan to, for programs.
@@ -95,6 +96,8 @@ class PlanConfig:
     train_images_per_second: float | None = None
     bytes_per_image: float | None = None
     gpus: list[int] = field(default_factory=lambda: [1, 8, 64])
+    node_bandwidth: float = 400.0
+    network_bandwidth: float = 50.0
     price: float | None = None
     probe_seconds: float = 20.0
     json: str | None = None
@@ -122,6 +125,8 @@ _NUMBERS = {
     "images_per_second": 1.5,
     "train_images_per_second": 1000,
     "bytes_per_image": NATURAL_PICTURE_BYTES,
+    "node_bandwidth": 400,
+    "network_bandwidth": 50,
     "price": 2.5,
     "probe_seconds": 20,
 }
@@ -165,8 +170,17 @@ def make_plan(config: PlanConfig, overrides: Sequence[str] = ()) -> Plan:
             probes,
         ),
     )
-    caption_bytes, caption_source = _caption_bytes(probes.get("captions"))
-    picture_bytes, picture_source = _picture_bytes(config, images, probes.get("images"))
+    communication = communication_of(
+        recipe.pretraining,
+        training,
+        works[-1].rate,
+        config.gpus,
+        Cluster(node_bandwidth=config.node_bandwidth * 1e9, network_bandwidth=config.network_bandwidth * 1e9),
+    )
+    efficiency = {one.devices: one.efficiency for one in communication if one.efficiency is not None}
+    works = (*works[:-1], replace(works[-1], efficiency=efficiency))
+    caption_size, caption_source = caption_bytes(probes.get("captions"))
+    picture_size, picture_source = picture_bytes(config.bytes_per_image, images, probes.get("images"))
     speeds = [work.rate.per_second if work.rate else None for work in works]
     return Plan(
         captions=rows,
@@ -175,21 +189,24 @@ def make_plan(config: PlanConfig, overrides: Sequence[str] = ()) -> Plan:
         training=training,
         works=works,
         storage=(
-            Storage("captions", rows * caption_bytes, caption_source),
-            Storage("pictures", rows * each * picture_bytes, picture_source),
+            Storage("captions", rows * caption_size, caption_source),
+            Storage("pictures", rows * each * picture_size, picture_source),
             Storage(
                 "pictures, copied",
-                rows * each * picture_bytes,
+                rows * each * picture_size,
                 "cache of datasets where the training runs; none with pretraining.streaming=true",
             ),
-            _checkpoints(recipe),
+            checkpoint_storage(recipe),
         ),
         files=(
-            Files("captions", rows, captions.rows_per_shard, caption_bytes, speeds[0]),
-            Files("images", rows, images.rows_per_shard, each * picture_bytes, speeds[1] and speeds[1] / each),
+            Files("captions", rows, captions.rows_per_shard, caption_size, speeds[0]),
+            Files("images", rows, images.rows_per_shard, each * picture_size, speeds[1] and speeds[1] / each),
         ),
         devices=tuple(config.gpus),
         price=config.price,
+        communication=communication,
+        node_bandwidth=config.node_bandwidth,
+        network_bandwidth=config.network_bandwidth,
     )
 
 
@@ -283,33 +300,6 @@ _INSTEAD = {
     "pre-training": ("--train-images-per-second", ""),
 }
 """Stage -> options that give its rate, or name what is to be measured."""
-
-
-def _caption_bytes(probe: Probe | None) -> tuple[float, str]:
-    if probe is not None and probe.row_bytes is not None:
-        return probe.row_bytes, f"{probe.row_bytes:.0f} bytes a row, measured"
-    return LONGEST_CAPTION_ROW_BYTES, f"assumed: at most {LONGEST_CAPTION_ROW_BYTES} bytes a row (77 tokens)"
-
-
-def _picture_bytes(config: PlanConfig, images: ImagesConfig, probe: Probe | None) -> tuple[float, str]:
-    if config.bytes_per_image is not None:
-        return config.bytes_per_image, f"{config.bytes_per_image / 1e3:.1f} kB a picture, given"
-    if probe is not None and probe.row_bytes is not None:
-        size = probe.row_bytes / images.images_per_caption
-        toy = " on pictures of the toy world, which are smaller than natural ones"
-        return size, f"{size / 1e3:.1f} kB a picture, measured{toy if images.image_generator == 'toy' else ''}"
-    size = NATURAL_PICTURE_BYTES * (images.size / NATURAL_SIZE) ** 2
-    return size, (
-        f"assumed: {size / 1e3:.1f} kB a picture of {images.size} px (natural ones of {NATURAL_SIZE} px as JPEG, "
-        f"quality 95: {NATURAL_PICTURE_BYTES / 1e3:.0f} kB)"
-    )
-
-
-def _checkpoints(recipe: Recipe) -> Storage:
-    model, checkpoint = checkpoint_bytes(recipe.pretraining)
-    kept = int(entry(section(recipe.pretraining, "training_arguments"), "save_total_limit", 2))
-    source = f"{kept} kept, one being written, and the model ({data_size(model)} in float32) at the end"
-    return Storage("checkpoints", (kept + 1) * checkpoint + model, source)
 
 
 _OVERRIDE = re.compile(r"\w+(\.\w+)+=")

@@ -10,6 +10,7 @@ from typing import Any
 from synclr_hf.cli.estimates import (
     HOUR,
     MOST_FILES_OF_A_FOLDER,
+    Communication,
     Files,
     Plan,
     StageCost,
@@ -77,6 +78,7 @@ def plan_text(plan: Plan) -> str:
             f"{training.images_per_caption} pictures,\n"
             f"{training.pictures:,} in all: each picture {_short(training.pictures / pictures)} times",
             _table(_cost_lines(plan), left=(0, len(plan.devices) + (5 if plan.price is not None else 4))),
+            _table(_communication_lines(plan.communication), left=(0,)),
             _table(_storage_lines(plan), left=(0, 2)),
             "\n".join([_table(_file_lines(plan), left=(0,)), *(line for one in plan.files for line in _advice(one))]),
             "\n".join(_numbered(_assumptions(plan))),
@@ -115,6 +117,21 @@ def _device(work: StageWork) -> str:
     assert work.rate is not None
     name = shorten(work.rate.device, NAME_WIDTH, placeholder=" ...")
     return name if work.rate.is_measured else f"{name}, rate as given"
+
+
+def _communication_lines(steps: Sequence[Communication]) -> Iterator[tuple[str, ...]]:
+    """Yield what is sent; what it takes only where the rate of a GPU is known."""
+    known = all(one.efficiency is not None for one in steps)
+    estimate = ("computing", "waiting", "efficiency") if known else ()
+    yield ("training step on", "captions of each", "sent by each", "gradients", "keys, ids", "prototypes", *estimate)
+    for one in steps:
+        parts = one.sent_bytes
+        sent = [parts["total"], parts["gradients"], parts.get("keys", 0) + parts.get("ids", 0)]
+        sizes = [data_size(size) for size in (*sent, parts.get("prototypes", 0))]
+        if one.efficiency is not None and one.step_seconds is not None and one.compute_seconds is not None:
+            waiting = 1e3 * (one.step_seconds - one.compute_seconds)
+            sizes += [duration(one.compute_seconds), f"{_short(waiting)} ms", f"{one.efficiency:.1%}"]
+        yield (f"{one.devices:,} GPU{'s' * (one.devices > 1)}", f"{one.captions_each:,}", *sizes)
 
 
 def _storage_lines(plan: Plan) -> Iterator[tuple[str, ...]]:
@@ -157,8 +174,14 @@ def _assumptions(plan: Plan) -> Iterator[str]:
     meant = "" if processes is None else ", those of the recipe's batch in one process" if processes == 1 else many
     yield (
         f"pre-training: a step has {step:,} captions{meant}, on any number of devices (--captions-per-step changes "
-        "it); twice the devices take half the time: the gathering of features and gradients, reading pictures, saving "
-        "and evaluating are not counted."
+        "it); reading pictures, saving and evaluating are not counted."
+    )
+    yield (
+        "communication is an estimate, nothing was sent: data-parallel training (DDP) on a simulated cluster of "
+        f"machines of 8 GPUs, where a GPU sends {plan.node_bandwidth:g} GB/s within its machine and "
+        f"{plan.network_bandwidth:g} GB/s to others (--node-bandwidth, --network-bandwidth); all gradients but the "
+        "last bucket hide behind the backward pass. Days on many GPUs follow from the efficiency where it is told, "
+        "GPU-hours are those of one GPU by itself."
     )
     if plan.price is not None:
         yield (
@@ -226,6 +249,7 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         **asdict(plan),
         "training": {**asdict(plan.training), "pictures": plan.training.pictures},
         "works": stages,
+        "communication": [{**asdict(one), "efficiency": one.efficiency} for one in plan.communication],
         "files": files,
         "total": _record(total_cost(plan.works, plan.devices, plan.price)),
         "assumptions": list(_assumptions(plan)),

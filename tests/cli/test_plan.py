@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from commands import RECIPE
@@ -13,12 +14,14 @@ from synclr_hf.captions.stage import CaptionsConfig
 from synclr_hf.cli.estimates import Files, Rate, StageWork, stage_cost, total_cost, training_of
 from synclr_hf.cli.parameters import checkpoint_bytes
 from synclr_hf.cli.plan import PROCESSES, PlanConfig, make_plan
+from synclr_hf.cli.plan_communication import communication_of
 from synclr_hf.cli.plan_text import amount, data_size, duration, plan_text
 from synclr_hf.cli.probe import probe_captions, probe_images
 from synclr_hf.cli.recipe import load_recipe, packaged_recipes
 from synclr_hf.errors import UserInputError
 from synclr_hf.images.config import ImagesConfig
 from synclr_hf.toyworld.image_generator import ToyImageGenerator
+from synclr_hf.training.communication import Cluster
 
 GIVEN = {"captions_per_second": 357.0, "images_per_second": 1.22, "train_images_per_second": 1120.0}
 
@@ -91,6 +94,48 @@ def test_bytes_of_checkpoints_are_those_of_the_model(recipe):
     assert checkpoint_bytes(pretraining) == (4 * saved, 4 * (saved + 2 * trained))
 
 
+def test_communication_of_the_papers_training():
+    """132,043,520 trained parameters; keys of 256 floats and two ids of each picture; four times 65,536 floats."""
+    one, eight, many = given(gpus=[1, 8, 64]).communication
+    assert one.sent_bytes["total"] == 0 and one.efficiency == pytest.approx(1)
+    assert (eight.captions_each, many.captions_each) == (1024, 128)
+    assert many.sent_bytes["gradients"] == pytest.approx(2 * 63 / 64 * 132_043_520 * 4)
+    assert many.sent_bytes["keys"] == pytest.approx(63 * 128 * 4 * 256 * 4)
+    assert many.sent_bytes["ids"] == pytest.approx(63 * 128 * 4 * 2 * 8)
+    assert many.sent_bytes["prototypes"] == pytest.approx(4 * 2 * 63 / 64 * 65_536 * 4)
+    assert many.sent_bytes["total"] == sum(size for part, size in many.sent_bytes.items() if part != "total")
+    assert many.compute_seconds == pytest.approx(512 / 1120)
+    supervised = make_plan(PlanConfig(config="supcon", captions=1000, **GIVEN, gpus=[8])).communication[0]
+    assert "prototypes" not in supervised.sent_bytes and supervised.sent_bytes["gradients"] < 924e6
+
+
+def test_efficiency_is_in_the_days_where_it_is_known():
+    def days(**changes):
+        plan = given(gpus=[64], **changes)
+        return stage_cost(plan.works[2], (64,)).wall_seconds[64] / 86_400, plan.communication[0].efficiency
+
+    fast, high = days()
+    slow, low = days(network_bandwidth=0.1)
+    alone = 16.384e9 / 1120 / 86_400 / 64
+    assert 0.99 < high < 1 and fast == pytest.approx(alone / high)
+    assert 0 < low < 0.5 and slow == pytest.approx(alone / low)
+    text = plan_text(given(gpus=[64], network_bandwidth=12.5))
+    assert "a GPU sends 400 GB/s within its machine and 12.5 GB/s to others" in unwrapped(text)
+    row = next(line.split() for line in text.splitlines() if line.startswith("64 GPUs"))
+    assert row[2:4] == ["128", "1.06"] and row[-1].endswith("%")
+
+
+def test_without_a_rate_of_a_gpu_the_volume_alone_is_told():
+    known = given()
+    cpu = Rate(10.0, "2 cores of a CPU", is_gpu=False, is_measured=True)
+    recipe = load_recipe("synclr_vitb16").pretraining
+    for rate in (None, cpu):
+        steps = communication_of(recipe, known.training, rate, (8,), Cluster())
+        assert steps[0].efficiency is None and steps[0].sent_bytes == known.communication[1].sent_bytes
+        text = plan_text(replace(known, communication=steps))
+        assert "sent by each" in text and "waiting" not in text
+
+
 def test_units():
     assert [duration(x) for x in (0.5, 90, 3600, 172_800, 4.93e8)] == [
         "0.50 s",
@@ -151,6 +196,8 @@ def test_given_rates_load_nothing_heavy(environment, tmp_path):
     told = json.loads((tmp_path / "plan.json").read_text())
     assert told["total"]["device_hours"] == pytest.approx(140_792, abs=1)
     assert told["files"][1]["count"] == 75_000 and told["training"]["pictures"] == 16_384_000_000
+    assert [one["devices"] for one in told["communication"]] == [1, 64]
+    assert 0.99 < told["communication"][1]["efficiency"] < 1 and told["network_bandwidth"] == 50
 
 
 def test_a_stage_without_rate_or_model_says_what_to_type():
@@ -267,6 +314,7 @@ def test_a_slow_model_tells_what_its_first_batch_took(monkeypatch):
         ({"captions_per_second": -1.0}, "--captions-per-second -1.0 cannot be used"),
         ({"gpus": [8, 0]}, "--gpus 0 cannot be used"),
         ({"price": 0.0}, "--price 0.0 cannot be used"),
+        ({"network_bandwidth": 0.0}, "--network-bandwidth 0.0 cannot be used; .*; type --network-bandwidth 50"),
         ({"config": "synclr_vitb61"}, "unknown recipe 'synclr_vitb61' .did you mean 'synclr_vitb16'"),
         ({"images_per_caption": 1}, "--images-per-caption 1 cannot be used: the pictures of one caption"),
         (
