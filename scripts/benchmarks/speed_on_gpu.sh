@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that is asked of a GPU about speed, in one call of under 8 minutes: the step beside the plain one, the whole
 # training beside the plain one, a ViT-L with and without stochastic depth, one part of the fast step switched at a time.
-# Each part has a time limit of its own; one that fails leaves the others. Numbers go to the folder $OUT, words to the
-# terminal. Without a GPU, `SMALL=1 DEVICE=cpu` tries the commands in miniature.
+# Each part has a time limit of its own; one that fails leaves the others. Numbers go to the folder $OUT, and what fell
+# back to slower code to words.log there. Without a GPU, `SMALL=1 DEVICE=cpu` tries the commands in miniature.
 #
 #     OUT=outputs/speed bash scripts/benchmarks/speed_on_gpu.sh
 set -u
@@ -33,7 +33,7 @@ part() {
     fi
     [ "$limit" -gt "$left" ] && limit=$left
     echo "== $name: at most $limit s"
-    timeout -k 5 "$limit" "$PYTHON" "$@" --device "$DEVICE" --json "$OUT/$name.json" 2> >(tail -n 25 >&2) || status=$?
+    timeout -k 5 "$limit" "$PYTHON" "$@" --device "$DEVICE" --json "$OUT/$name.json" 2> >(tee -a "$OUT/words.log" | tail -n 40 >&2) || status=$?
     [ "$status" -ne 0 ] && echo "== $name: ended with exit status $status (124: its time was over)"
     echo "== $name: $((SECONDS - began)) s"
 }
@@ -41,7 +41,7 @@ part() {
 [ "$DEVICE" = cuda ] && nvidia-smi --query-gpu=name,driver_version,memory.total,utilization.gpu --format=csv,noheader
 df -h /dev/shm | tail -n 1
 
-# The first unpacks and compiles; the others find the compiled code.
+# The first compiles; the others find the compiled code.
 part step_vit_b16 130 scripts/benchmarks/train_step.py $base $step --compare plain --rounds 1
 part whole_vit_b16 120 scripts/benchmarks/end_to_end.py $base $whole --compare plain --rounds 1
 part step_vit_l14 60 scripts/benchmarks/train_step.py $large $step --drop-path 0

@@ -167,7 +167,7 @@ class Neighbours:
     """How much of the machine's cores other processes take from now on: numbers with more than a few % say little."""
 
     def __init__(self) -> None:
-        self.start = self._now()
+        self.start, self.own = self._now(), time.process_time()
 
     @staticmethod
     def _now() -> tuple[float, float]:
@@ -181,6 +181,10 @@ class Neighbours:
         """Return the share of all cores since the start, 0 to 1."""
         (began, before), (now, others) = self.start, self._now()
         return min(max((others - before) / (now - began) / (os.cpu_count() or 1), 0.0), 1.0)
+
+    def own_seconds(self) -> float:
+        """Return the processor time of this process since the start, in seconds, all threads together."""
+        return time.process_time() - self.own
 
 
 def cpu_name() -> str:

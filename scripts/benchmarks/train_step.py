@@ -108,7 +108,7 @@ class StepClock:
         self.began = self.warm = time.perf_counter()
         self.moments: list[Any] = []
         self.done = 0
-        self.others_share = 0.0
+        self.others_share = self.processor_seconds = 0.0
         self.after_backward: Any = None
         self._wrap(trainer)
         self._choose_parts()
@@ -181,6 +181,7 @@ class StepClock:
             self.moments.append(self.clock.now())
         if self.done == last:
             self.others_share = self.neighbours.share()
+            self.processor_seconds = self.neighbours.own_seconds() / self.options.steps
         if self.parts.active:
             self.parts.end_step()
         if self.done == first:
@@ -228,6 +229,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "images_per_second": len(batch["pixel_values"]) / statistics.median(steps),
         "best_step_seconds": min(steps),
         "warm_up_seconds": clock.warm - clock.began,
+        "processor_seconds_a_step": clock.processor_seconds,
         "share_of_cores_taken_by_others": clock.others_share,
         "parts_milliseconds": parts,
         **share_numbers(step_tflop(model, options, batch), statistics.median(steps), rate),
@@ -248,6 +250,7 @@ def together(runs: list[dict[str, Any]], rate: float) -> dict[str, Any]:
         "images_per_second": runs[0]["images_per_second"] * runs[0]["step_seconds"]["median"] / middle,
         "best_step_seconds": min(steps),
         "warm_up_seconds": runs[0]["warm_up_seconds"],
+        "processor_seconds_a_step": statistics.median(run["processor_seconds_a_step"] for run in runs),
         "share_of_cores_taken_by_others": max(run["share_of_cores_taken_by_others"] for run in runs),
         "parts_milliseconds": {
             name: statistics.median(run["parts_milliseconds"][name] for run in runs) for name in names
@@ -307,6 +310,7 @@ def numbers_table(variants: dict[str, dict[str, Any]], ratio: bool) -> str:
             rows[f"{'    ' if part in STUDENT_STREAMS else '  '}{part}, ms"] = row
     for name, words in {
         "warm_up_seconds": "warm-up, s",
+        "processor_seconds_a_step": "processor time of a step, s",
         "share_of_cores_taken_by_others": OTHERS,
         "model_tflop": "arithmetic of a step, TFLOP",
         "tflop_per_second": "TFLOP/s",
@@ -330,11 +334,12 @@ def numbers_table(variants: dict[str, dict[str, Any]], ratio: bool) -> str:
 def ablation_table(runs: dict[str, Any]) -> str:
     """Lay out an ablation, a row each; below it why one is missing."""
     whole = runs["whole"].get("step_seconds", {}).get("median")
+    rate = max((run.get("matrix_tflop_per_second", 0.0) for run in runs.values()), default=0.0)
     rows: dict[str, list[float | None]] = {}
     for name, run in runs.items():
         if "failed" not in run:
             step = run["step_seconds"]["median"]
-            shares = [run["share_of_matrix_rate"], run["memory"]["peak_gib"], run["warm_up_seconds"]]
+            shares = [run["tflop_per_second"] / rate, run["memory"]["peak_gib"], run["warm_up_seconds"]]
             rows[name] = [1000 * step, whole and step / whole, *shares]
     missing = [f"{name}: {run['failed']}" for name, run in runs.items() if "failed" in run]
     return "\n".join([table(["step, ms", "/ whole", "share", "peak, GiB", "warm-up, s"], rows), *missing])

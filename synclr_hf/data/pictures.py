@@ -67,11 +67,13 @@ class UndecodedPicture:
         """
         if reduction > 1 and self._own:
             self._image.draft(None, [max(1, side // reduction) for side in self._image.size])
-        return _upright_rgb(self._image)
+        if self._own:  # it may be changed in place, which saves a copy
+            ImageOps.exif_transpose(self._image, in_place=True)
+            return _opaque_rgb(self._image)
+        return _opaque_rgb(ImageOps.exif_transpose(self._image))
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
+def _opaque_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         image = _reduced_to_8_bits(image)
     if image.has_transparency_data:

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from synclr_hf.devices import can_compile, compiled_on_gpu, matrix_dtype
+from synclr_hf import devices
+from synclr_hf.devices import compiled_on_gpu, matrix_dtype
 
 from .distributed import max_over_processes, sum_over_processes, world_size
 
@@ -88,7 +89,7 @@ def balanced_assignments(
     dtype = _stored_dtype(embeddings)
     with torch.autocast(embeddings.device.type, enabled=False):
         scores = torch.mm((embeddings.float() / temperature).to(dtype), prototypes.to(dtype).T)
-        at_once = scores.is_cuda and can_compile()  # compiled, a sum over the whole matrix needs no other one
+        at_once = scores.is_cuda and devices.can_compile()  # compiled, a sum over the whole matrix needs no other one
         potentials = _potentials(scores, at_once)
         pieces = scores.split(piece_size(*scores.shape, scores.device))
         in_place = not scores.is_cuda and dtype == torch.float32

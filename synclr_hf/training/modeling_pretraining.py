@@ -236,12 +236,12 @@ class SynCLRForPreTraining(PreTrainedModel):
         image_ids: torch.Tensor,
         view_ids: torch.Tensor,
         bool_masked_pos: torch.Tensor | None = None,
-        masked_positions: torch.Tensor | None = None,
         local_pixel_values: torch.Tensor | None = None,
         class_ids: torch.Tensor | None = None,
         step: int = 0,
         total_steps: int = 1,
         targets: dict[str, dict[str, Any]] | None = None,
+        masked_positions: torch.Tensor | None = None,
         output_assignments: bool = True,
     ) -> SynCLRForPreTrainingOutput:
         """Compute the combined loss (paper eq. 4) of one batch of this process.
@@ -252,13 +252,13 @@ class SynCLRForPreTraining(PreTrainedModel):
             image_ids: `(V,)` int64, unique a picture.
             view_ids: `(V,)` int64, unique a crop over all processes.
             bool_masked_pos: `(V, P)` bool, true = the student sees the mask token there.
-            masked_positions: `(M,)` int64, what `masked_positions_of(bool_masked_pos)` returns; computed when left
-                out, for which the host waits for the device.
             local_pixel_values: `(V L, 3, h, w)` float; rows i L ... i L + L - 1 belong to global crop i.
             class_ids: `(V,)` int64, places in `config.class_names`; only supervised objectives need them.
             step: optimizer steps done; drives the schedules of the objectives.
             total_steps: optimizer steps of the whole training.
             targets: what `window_targets` returned for this batch; `None`: the batch is the whole optimizer step.
+            masked_positions: `(M,)` int64, what `masked_positions_of(bool_masked_pos)` returns; computed when left
+                out, for which the host waits for the device.
             output_assignments: whether to return them. No tensor is larger, and accelerate copies what
                 a model returns to float32.
 

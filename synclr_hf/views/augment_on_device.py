@@ -8,7 +8,7 @@ the compiled kernels read and write a picture a few times instead of some sixty 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
@@ -24,12 +24,12 @@ from .photometric import (
     GRAY,
     HUE,
     JITTER_ORDERS,
+    LUMA,
     ORDER,
     SATURATION,
     SIGMA,
     SOLARIZE,
-    grayscale,
-    shift_hue,
+    shift_hue_of_planes,
 )
 
 logger = logging.getLogger(__name__)
@@ -46,34 +46,50 @@ def augment_batch(
     pixels: torch.Tensor, parameters: torch.Tensor, orders: torch.Tensor, mean: torch.Tensor, std: torch.Tensor
 ) -> torch.Tensor:
     """Do what `augment` does, with the `constants` as arguments; all shapes are known from those of the arguments."""
-    columns = parameters[:, :, None, None, None].unbind(1)  # nine of (B, 1, 1, 1)
-    images = pixels.float() / 255
-    images = torch.where(columns[FLIP] > 0, images.flip(3), images)
-    images = jitter_batch(images, parameters, orders)
-    images = torch.where(columns[GRAY] > 0, grayscale(images), images)
+    columns = parameters[:, :, None, None].unbind(1)  # nine of (B, 1, 1)
+    images = pixels.to(torch.float32, memory_format=torch.contiguous_format) / 255
+    images = torch.where(columns[FLIP][:, None] > 0, images.flip(3), images)
+    planes = jitter_planes(images.unbind(1), columns, orders)
+    gray = luma_of(planes)
+    images = torch.stack([torch.where(columns[GRAY] > 0, gray, plane) for plane in planes], 1)
     images = blur_batch(images, parameters[:, SIGMA])
-    images = torch.where((columns[SOLARIZE] > 0) & (images >= 128 / 255), 1 - images, images)
+    images = torch.where((columns[SOLARIZE][:, None] > 0) & (images >= 128 / 255), 1 - images, images)
     return (images - mean) / std
 
 
-def jitter_batch(images: torch.Tensor, parameters: torch.Tensor, orders: torch.Tensor) -> torch.Tensor:
-    """Apply brightness, contrast, saturation and hue to `(B, 3, H, W)`, each image in its own of the `orders`."""
-    columns = parameters[:, :, None, None, None].unbind(1)
-    own_orders = orders[parameters[:, ORDER].long()][:, :, None, None, None].unbind(1)
+def luma_of(planes: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the luma of red, green and blue."""
+    return LUMA[0] * planes[0] + LUMA[1] * planes[1] + LUMA[2] * planes[2]
+
+
+def jitter_planes(
+    planes: Sequence[torch.Tensor], columns: Sequence[torch.Tensor], orders: torch.Tensor
+) -> Sequence[torch.Tensor]:
+    """Apply brightness, contrast, saturation and hue to three planes `(B, H, W)`, each image in its own order.
+
+    The planes stay apart, so that a kernel that reads a pixel's three values once computes all that follows of them.
+
+    Args:
+        planes: red, green and blue in [0, 1].
+        columns: the nine parameters, `(B, 1, 1)` each.
+        orders: `JITTER_ORDERS`.
+    """
+    own_orders = orders[columns[ORDER][:, 0, 0].long()][:, :, None, None].unbind(1)
     touched = columns[HUE] != 0
     for column in (BRIGHTNESS, CONTRAST, SATURATION):
         touched = touched | (columns[column] != 1)
     for operation in own_orders:
-        gray = grayscale(images)
-        # Brightness blends with black, contrast with the mean grey, saturation with the grey of each pixel.
-        base = torch.where(operation == 1, gray.mean((2, 3), keepdim=True), gray)
+        # Brightness blends with black, contrast with the mean luma, saturation with the luma of each pixel.
+        luma = luma_of(planes)
+        base = torch.where(operation == 1, luma.mean((1, 2), keepdim=True), luma)
         base = torch.where(operation == 0, 0.0, base)
         factor = torch.where(operation == 0, columns[BRIGHTNESS], columns[CONTRAST])
         factor = torch.where(operation == 2, columns[SATURATION], factor)
-        blended = (base + factor * (images - base)).clamp(0, 1)
-        changed = torch.where(operation == 3, shift_hue(images, parameters[:, HUE]), blended)
-        images = torch.where(touched, changed, images)
-    return images
+        hued = shift_hue_of_planes(*planes, columns[HUE])
+        blended = [(base + factor * (plane - base)).clamp(0, 1) for plane in planes]
+        changed = [torch.where(operation == 3, *pair) for pair in zip(hued, blended, strict=True)]
+        planes = [torch.where(touched, *pair) for pair in zip(changed, planes, strict=True)]
+    return planes
 
 
 def blur_batch(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,13 @@ import math
 import numpy as np
 from PIL import Image
 
+_LOG_RATIOS = (math.log(3 / 4), math.log(4 / 3))
+
+
+def uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Return the number that `rng.uniform` would, which takes several times as long for a single one."""
+    return low + (high - low) * rng.random()
+
 
 def random_crop_box(
     width: int, height: int, scale: tuple[float, float], rng: np.random.Generator
@@ -17,8 +24,8 @@ def random_crop_box(
         (left, top, right, bottom) in pixels; a centre crop where ten draws did not fit.
     """
     for _ in range(10):
-        area = width * height * rng.uniform(*scale)
-        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        area = width * height * uniform(rng, *scale)
+        ratio = math.exp(uniform(rng, *_LOG_RATIOS))
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))

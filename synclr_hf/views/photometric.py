@@ -17,6 +17,7 @@ from torch import nn
 from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD
 
 from .configuration import ViewsConfig
+from .crops import uniform
 
 FLIP, BRIGHTNESS, CONTRAST, SATURATION, HUE, ORDER, GRAY, SIGMA, SOLARIZE = range(9)
 """Columns of the parameters `(B, 9)`. Factors 1, hue 0, sigma 0 and flags 0 leave a picture as it is."""
@@ -40,13 +41,12 @@ def draw_parameters(config: ViewsConfig, local: bool, rng: np.random.Generator, 
         rng: where the numbers come from.
         kind: of a global crop, 0 or 1 (see `GLOBAL_KINDS`); drawn when left out.
     """
-    parameters = np.zeros(9, dtype=np.float32)
-    parameters[[BRIGHTNESS, CONTRAST, SATURATION]] = 1
+    parameters = [0, 1, 1, 1, 0, 0, 0, 0, 0]
     parameters[FLIP] = rng.random() < 0.5
     if rng.random() < config.color_jitter_probability:
         for column, strength in zip((BRIGHTNESS, CONTRAST, SATURATION), config.color_jitter[:3], strict=True):
-            parameters[column] = rng.uniform(max(0, 1 - strength), 1 + strength)
-        parameters[HUE] = rng.uniform(-config.color_jitter[3], config.color_jitter[3])
+            parameters[column] = uniform(rng, max(0, 1 - strength), 1 + strength)
+        parameters[HUE] = uniform(rng, -config.color_jitter[3], config.color_jitter[3])
         parameters[ORDER] = rng.integers(len(JITTER_ORDERS))
     parameters[GRAY] = rng.random() < config.grayscale_probability
     if local:
@@ -54,9 +54,9 @@ def draw_parameters(config: ViewsConfig, local: bool, rng: np.random.Generator, 
     else:
         blur, solarize = GLOBAL_KINDS[rng.integers(2) if kind is None else kind]
     if rng.random() < blur:
-        parameters[SIGMA] = rng.uniform(*config.blur_sigma)
+        parameters[SIGMA] = uniform(rng, *config.blur_sigma)
     parameters[SOLARIZE] = rng.random() < solarize
-    return parameters
+    return np.array(parameters, dtype=np.float32)
 
 
 def grayscale(pixels: torch.Tensor) -> torch.Tensor:
@@ -67,20 +67,25 @@ def grayscale(pixels: torch.Tensor) -> torch.Tensor:
 
 def shift_hue(pixels: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     """Turn the hue of `(B, 3, H, W)` in [0, 1] by `turns` `(B,)` (1 = full circle), through HSV."""
-    value, _ = pixels.max(1)
-    chroma = value - pixels.min(1).values
+    return torch.stack(shift_hue_of_planes(*pixels.unbind(1), turns[:, None, None]), 1)
+
+
+def shift_hue_of_planes(
+    red: torch.Tensor, green: torch.Tensor, blue: torch.Tensor, turns: torch.Tensor
+) -> list[torch.Tensor]:
+    """Turn the hue of three planes `(B, H, W)` in [0, 1] by `turns` `(B, 1, 1)`; returns three planes."""
+    value = torch.maximum(torch.maximum(red, green), blue)
+    chroma = value - torch.minimum(torch.minimum(red, green), blue)
     safe = chroma.clamp(min=1e-8)
-    red, green, blue = pixels.unbind(1)
     hue = torch.where(
         value == red,
         (green - blue) / safe,
         torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
-    hue = (hue + 6 * turns[:, None, None]).remainder(6)
+    hue = (hue + 6 * turns).remainder(6)
     # Each channel is value - chroma * clamp(min(k, 4 - k), 0, 1) with k = (n + hue) mod 6, n = 5, 3, 1 for R, G, B.
-    # One channel after the other, since a tensor of the three numbers would be a copy to the device, which waits.
     places = ((hue + n).remainder(6) for n in (5.0, 3.0, 1.0))
-    return torch.stack([value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in places], 1)
+    return [value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in places]
 
 
 def color_jitter(pixels: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:

@@ -2,27 +2,39 @@
 
 import json
 import runpy
-import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
 from image_sets import picture
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "loader.py"
 
 
-def test_the_documented_line_in_miniature(tmp_path):
+@pytest.fixture(scope="module")
+def loader():
+    return runpy.run_path(str(SCRIPT), run_name="loader")
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_documented_line_in_miniature(loader, tmp_path, monkeypatch, capsys):
     (tmp_path / "pictures").mkdir()
     for number in range(5):
         picture(number, 90).save(tmp_path / "pictures" / f"{number}.png")
     less = ["--images", "4", "--rounds", "2", "--pictures", tmp_path / "pictures"]
-    command = [sys.executable, SCRIPT, *less, "--json", tmp_path / "new" / "loader.json"]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    command = ["loader.py", *less, "--json", tmp_path / "new" / "loader.json"]
+    monkeypatch.setattr(sys, "argv", [str(part) for part in command])
+    loader["main"]()
     found = json.loads((tmp_path / "new" / "loader.json").read_text())
-    assert json.loads(done.stdout) == found
+    assert json.loads(capsys.readouterr().out) == found
     speeds, ratio = found["images_per_second"], found["fast_times_as_fast_as"]["plain"]
     for values in (*speeds.values(), ratio):
         assert 0 < values["quartile_low"] <= values["median"] <= values["quartile_high"]
@@ -40,14 +52,13 @@ def test_the_documented_line_in_miniature(tmp_path):
         (["--images", "6"], "--images 6: allowed: multiples of 4; type --images 64"),
     ],
 )
-def test_too_few_rounds_or_odd_pictures(options, told, monkeypatch, capsys):
+def test_too_few_rounds_or_odd_pictures(loader, options, told, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["loader.py", *options])
     with pytest.raises(SystemExit, match="2"):
-        runpy.run_path(str(SCRIPT), run_name="__main__")
+        loader["main"]()
     assert told in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_folder_without_pictures(tmp_path):
-    loader = runpy.run_path(str(SCRIPT), run_name="loader")
+def test_a_folder_without_pictures(loader, tmp_path):
     with pytest.raises(SystemExit, match="0 pictures found; needed: 4"):
         loader["write_jpegs"](Namespace(pictures=tmp_path, count=8), tmp_path)

@@ -1,6 +1,6 @@
 """A prepared FAISS index for very large sets: made by `datasets`, with its recall measured.
 
-The exact search answers 100,000 pictures in some 20 ms without it (see RESULTS.md), and is what is used by default. An
+The exact search answers 100,000 pictures in some 30 ms without it (see RESULTS.md), and is what is used by default. An
 approximate index pays from millions of pictures on.
 """
 
