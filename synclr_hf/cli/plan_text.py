@@ -177,7 +177,7 @@ def _assumptions(plan: Plan) -> Iterator[str]:
         "it); reading pictures, saving and evaluating are not counted."
     )
     yield (
-        "communication is an estimate, nothing was sent: data-parallel training (DDP) on a simulated cluster of "
+        "communication is an estimate, the best case: data-parallel training (DDP) on a simulated cluster of "
         f"machines of 8 GPUs, where a GPU sends {plan.node_bandwidth:g} GB/s within its machine and "
         f"{plan.network_bandwidth:g} GB/s to others (--node-bandwidth, --network-bandwidth); all gradients but the "
         "last bucket hide behind the backward pass. Days on many GPUs follow from the efficiency where it is told, "

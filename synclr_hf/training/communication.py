@@ -270,11 +270,12 @@ class Cluster:
         """
         forward = [(self.seconds(needed, processes), 0.0) for needed in exchange.forward]
         backward = [tuple(self.seconds(one, processes) for one in pair) for pair in exchange.backward]
-        return (
+        seconds = (
             sum(self.seconds(collective, processes) for collective in exchange.exposed)
             + _pipeline_seconds((1 - BACKWARD_SHARE) * compute_seconds, forward)
             + _pipeline_seconds(BACKWARD_SHARE * compute_seconds, backward)
         )
+        return max(seconds, compute_seconds)  # rounding must not make many faster than one
 
 
 def _pipeline_seconds(compute_seconds: float, pieces: Sequence[Sequence[float]]) -> float:

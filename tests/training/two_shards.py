@@ -4,6 +4,7 @@ The processes import this file, so it imports little.
 """
 
 import tempfile
+from datetime import timedelta
 from functools import cache
 from types import SimpleNamespace
 
@@ -121,7 +122,7 @@ def policy_of_the_trainer():
 
 def _start(folder, results):
     """Import once, which takes longer than all the rest, and go on as two processes."""
-    other = multiprocessing.get_context("fork").Process(target=_run, args=(1, folder, results))
+    other = multiprocessing.get_context("fork").Process(target=_run, args=(1, folder, results), daemon=True)
     other.start()
     _run(0, folder, results)
     other.join()
@@ -130,7 +131,8 @@ def _start(folder, results):
 
 def _run(rank, folder, results):
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    meeting = f"file://{folder}/meeting"
+    distributed.init_process_group("gloo", meeting, timedelta(seconds=60), rank=rank, world_size=2)
     half = CROPS // 2
     batch, found = batch_of(rank * half, (rank + 1) * half), {}
     for name in OBJECTIVES:
