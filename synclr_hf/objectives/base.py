@@ -65,7 +65,7 @@ class Objective(nn.Module):
         Args:
             teacher: features of all global crops of this process in the optimizer step; `None` where no objective
                 requires a teacher.
-            batch: the ids and masks of the same crops; with masks also `masked_positions`, see `masked_positions_of`.
+            batch: the ids and masks of the same crops.
             step: optimizer steps done.
             total_steps: optimizer steps of the whole training.
             num_parts: batches that these crops reach `forward` in (gradient accumulation); what `forward` divides by

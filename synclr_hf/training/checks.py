@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers.trainer_utils import IntervalStrategy
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.objectives import MultiPositiveObjective
@@ -20,7 +21,7 @@ NEEDED_BY = {"masked": "bool_masked_pos", "classes": "class_ids"}
 
 
 def check_plan(model: SynCLRForPreTraining, arguments: SynCLRTrainingArguments) -> None:
-    """Refuse accumulation without a teacher, and one caption an optimizer step.
+    """Refuse accumulation without a teacher, one caption an optimizer step, and what FSDP cannot do.
 
     Args:
         model: may be on the meta device.
@@ -30,6 +31,15 @@ def check_plan(model: SynCLRForPreTraining, arguments: SynCLRTrainingArguments) 
         UserInputError: says why it would not train, and what to type.
     """
     batch, steps = arguments.train_batch_size, arguments.gradient_accumulation_steps
+    probed = arguments.eval_strategy != IntervalStrategy.NO
+    if arguments.fsdp and (steps > 1 or probed):
+        entry = (
+            f"eval_strategy: {arguments.eval_strategy.value}" if probed else f"gradient_accumulation_steps: {steps}"
+        )
+        raise UserInputError(
+            f"{entry} with fsdp: it calls parts of a model whose weights are cut over the processes; allowed: without "
+            "fsdp, or without it; type eval_strategy: 'no' (leave the probe out) and gradient_accumulation_steps: 1"
+        )
     for name, objective in _contrasts(model).items():
         if steps > 1 and "teacher" not in objective.requires:
             raise UserInputError(

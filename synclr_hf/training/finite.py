@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -39,13 +39,6 @@ class FiniteGuard:
         firsts = (-max_over_processes(-torch.cat(list(self._first.values())))).tolist()
         step = min(firsts)
         return None if step == _NEVER else (names[firsts.index(step)], step)
-
-
-@torch.no_grad()
-def all_finite(parameters: Iterable[torch.Tensor]) -> bool:
-    """Tell whether all weights of this process are finite."""
-    largest = torch._foreach_norm(list(parameters), ord=float("inf"))
-    return bool(torch.stack([value.float() for value in largest]).isfinite().all())
 
 
 def not_finite_error(name: str, step: int, checkpoint: Path | None, learning_rate: float) -> UserInputError:

@@ -55,7 +55,6 @@ class SynCLRForPreTraining(PreTrainedModel):
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
-    _no_split_modules = ["SynCLREmbeddings", "SynCLRLayer"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
@@ -75,6 +74,8 @@ class SynCLRForPreTraining(PreTrainedModel):
         self.requires = config.requires
         self.set_implementation("fast")
         self.post_init()
+        # What FSDP2 cuts where nothing is named. Not the embeddings: accelerate cuts the patch layer out by itself.
+        self._no_split_modules = ["PackedLayer"]
         self.copy_student_to_teacher()
         self.freeze_teacher()
 
@@ -195,10 +196,6 @@ class SynCLRForPreTraining(PreTrainedModel):
         joined = {
             name: torch.cat([batch[name] for batch in batches]) for name in names if batches[0].get(name) is not None
         }
-        if batches[0]["masked_positions"] is not None:
-            starts = [number * batches[0]["bool_masked_pos"].numel() for number in range(len(batches))]
-            positions = [b["masked_positions"] + start for b, start in zip(batches, starts, strict=True)]
-            joined["masked_positions"] = torch.cat(positions)
         split: list[dict[str, dict[str, Any]]] = [{} for _ in batches]
         if teacher is not None:
             split = [{"teacher": {"cls": part.cls}} for part in parts]

@@ -22,10 +22,11 @@ from .callbacks import EpochCallback, StepProgressCallback, TeacherCallback
 from .checkpoints import last_complete_checkpoint
 from .checks import check_first_step, check_plan
 from .collapse import CollapseAlarm, collapse_numbers
-from .finite import FiniteGuard, all_finite, not_finite_error
+from .finite import FiniteGuard, not_finite_error
 from .modeling_pretraining import SynCLRForPreTraining
 from .probe import KNNProbe, knn_top1
 from .schedules import GLOBAL_CROPS_OF_THE_PAPER, cosine, scaled_learning_rate
+from .sharding import all_finite, keep_losses_in_float32
 
 
 class SynCLRTrainer(Trainer):
@@ -45,6 +46,7 @@ class SynCLRTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("data_collator", collate_views)
         super().__init__(*args, **kwargs)
+        keep_losses_in_float32(self.accelerator)
         check_plan(self.model, self.args)
         self.model.set_implementation(self.args.implementation)
         if self.eval_dataset is not None:

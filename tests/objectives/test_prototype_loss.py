@@ -112,6 +112,13 @@ def test_under_autocast_it_stays_as_near_to_float32_as_the_plain_form():
     torch.testing.assert_close(assignments.float().sum(1), torch.ones(PATCHES), atol=0.01, rtol=0)
 
 
+def test_float16_which_cannot_hold_small_assignments_is_not_stored():
+    with torch.autocast("cpu", dtype=torch.float16):
+        found = balanced_assignments(unit(PATCHES, 0), unit(PROTOTYPES, 1), temperature=0.04)
+        loss = prototype_cross_entropy(unit(PATCHES, 2), unit(PROTOTYPES, 3), found, torch.ones(PATCHES))
+    assert found.dtype == loss.dtype == torch.float32
+
+
 class Largest(TorchDispatchMode):
     """Counts the results of operations that are as large as the whole matrix, views not."""
 

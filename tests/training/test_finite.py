@@ -10,7 +10,8 @@ from transformers import TrainerCallback
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.training import SynCLRTrainer, last_complete_checkpoint
-from synclr_hf.training.finite import FiniteGuard, all_finite
+from synclr_hf.training.finite import FiniteGuard
+from synclr_hf.training.sharding import all_finite
 
 
 @torch.no_grad()

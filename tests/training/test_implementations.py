@@ -20,7 +20,8 @@ from torch import distributed, multiprocessing
 from synclr_hf.errors import UserInputError
 from synclr_hf.objectives import masked_positions_of
 from synclr_hf.objectives.distributed import GatheredRows
-from synclr_hf.training import SynCLRForPreTraining, SynCLRTrainer
+from synclr_hf.training import SynCLRForPreTraining, SynCLRTrainer, stage
+from synclr_hf.training.checks import check_plan
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,56 @@ def test_a_step_waits_for_nothing(dataset, monkeypatch):
     with Waits() as watch:
         masked_positions_of(there["bool_masked_pos"])
     assert watch.seen == ["nonzero"], "what the collator's positions are for"
+
+
+def test_assignments_leave_the_model_only_in_steps_that_are_logged(dataset, tmp_path):
+    model, asked = build_model(), []
+    trainer = SynCLRTrainer(
+        model=model,
+        args=arguments(tmp_path, max_steps=4, logging_steps=2, save_strategy="no"),
+        train_dataset=dataset,
+    )
+    inner = model.forward
+
+    def watched(**batch):
+        outputs = inner(**batch)
+        asked.append(outputs.assignments is not None)
+        return outputs
+
+    model.forward = watched
+    trainer.train()
+    assert asked == [False, True, False, True]
+
+
+def test_crops_are_cut_by_the_implementation_of_the_run(tmp_path, monkeypatch):
+    class AskedError(Exception):
+        """Carries what the data set was asked for."""
+
+    def asked(*_, implementation, **__):
+        raise AskedError(implementation)
+
+    monkeypatch.setattr(stage, "ViewsDataset", asked)
+    monkeypatch.setattr(stage, "read_rows", lambda config: (config, []))
+    for chosen in ("plain", "fast"):
+        settings = {"use_cpu": True, "implementation": chosen}
+        with pytest.raises(AskedError, match=chosen):
+            stage.pretrain(stage.PretrainingConfig(str(tmp_path), "images", training_arguments=settings))
+
+
+def test_the_next_batch_is_copied_while_this_one_is_computed_where_there_is_a_gpu(tmp_path, monkeypatch):
+    assert not arguments(tmp_path).accelerator_config.non_blocking
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert arguments(tmp_path).accelerator_config.non_blocking
+    assert not arguments(tmp_path, implementation="plain").accelerator_config.non_blocking
+
+
+def test_what_cannot_be_cut_over_processes_is_refused(tmp_path):
+    fsdp = {"fsdp": "full_shard", "fsdp_config": {"version": 2}}
+    with pytest.raises(UserInputError, match=r"gradient_accumulation_steps: 2 with fsdp: .*type eval_strategy: 'no'"):
+        check_plan(build_model(), arguments(tmp_path, gradient_accumulation_steps=2, **fsdp))
+    with pytest.raises(UserInputError, match=r"eval_strategy: steps with fsdp"):
+        check_plan(build_model(), arguments(tmp_path, eval_strategy="steps", **fsdp))
+    check_plan(build_model(), arguments(tmp_path, **fsdp))
 
 
 # Two processes
