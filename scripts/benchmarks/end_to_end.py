@@ -3,8 +3,8 @@
 Rows of JPEG pictures of 256 px in memory (of a folder, or smooth random textures) go through `ViewsDataset`, the data
 loader of `SynCLRTrainer` and its steps; nothing is logged or saved. `--compare plain` measures two trainings in turns:
 
-    plain   workers decode, crop and augment, and send float32; the plain model
-    fast    workers decode and crop, and send uint8; augmentation on the device; the fast model
+    plain   workers decode, crop by Pillow and augment, and send float32; the plain model
+    fast    workers decode and crop by torch, and send uint8; augmentation on the device; the fast model
 
 The whole time counts, from the end of the warm-up to that of the last step; on a GPU nobody waits for it in between.
 Workers fill their queue while the first step compiles, so the warm-up empties it. Of the parts, `waiting for data` and
@@ -103,8 +103,9 @@ def views_dataset(options: argparse.Namespace, rows: Rows) -> Any:
             return item
 
     patch_size = SIZES[options.model]["patch_size"]
+    views = ViewsConfig(local_crop_size=98 if patch_size == 14 else 96)
     kind = AugmentedInWorkers if options.implementation == "plain" else ViewsDataset
-    return kind(rows, ViewsConfig(local_crop_size=98 if patch_size == 14 else 96), patch_size=patch_size, seed=0)
+    return kind(rows, views, patch_size=patch_size, seed=0, implementation=options.implementation)
 
 
 class TrainingClock:
