@@ -20,7 +20,7 @@ from torch import distributed, multiprocessing
 from synclr_hf.errors import UserInputError
 from synclr_hf.objectives import masked_positions_of
 from synclr_hf.objectives.distributed import GatheredRows
-from synclr_hf.training import SynCLRForPreTraining, SynCLRTrainer, stage
+from synclr_hf.training import SynCLRForPreTraining, SynCLRTrainer, SynCLRTrainingArguments, stage
 from synclr_hf.training.checks import check_plan
 
 
@@ -154,8 +154,9 @@ def test_crops_are_cut_by_the_implementation_of_the_run(tmp_path, monkeypatch):
 def test_the_next_batch_is_copied_while_this_one_is_computed_where_there_is_a_gpu(tmp_path, monkeypatch):
     assert not arguments(tmp_path).accelerator_config.non_blocking
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert arguments(tmp_path).accelerator_config.non_blocking
-    assert not arguments(tmp_path, implementation="plain").accelerator_config.non_blocking
+    monkeypatch.setattr(SynCLRTrainingArguments, "_setup_devices", torch.device("cuda"))
+    assert arguments(tmp_path, use_cpu=False).accelerator_config.non_blocking
+    assert not arguments(tmp_path, use_cpu=False, implementation="plain").accelerator_config.non_blocking
 
 
 def test_what_cannot_be_cut_over_processes_is_refused(tmp_path):
