@@ -26,17 +26,25 @@ def can_compile() -> bool:
     try:
         from torch.utils._triton import has_triton
 
-        return has_triton()
+        found = has_triton()
     except (ImportError, RuntimeError):
-        return False
+        found = False
+    if not found:
+        logger.warning("Triton is missing or does not know this GPU: nothing is compiled, which is slower, not wrong")
+    return found
 
 
-def compiled_on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled_on_gpu(function: Callable[..., Any] | None = None, *, dynamic: bool | None = None) -> Callable[..., Any]:
     """Decorate a function of tensors: compiled where its first tensor lies on a GPU, as it is written elsewhere.
 
-    One that cannot be compiled (no Triton, a torch that refuses) runs as it is written and says so once: it is slower,
-    not wrong. `__wrapped__` is the function itself.
+    One that cannot be compiled runs as it is written and says so once. `__wrapped__` is the function itself.
+
+    Args:
+        function: its first argument is a tensor.
+        dynamic: as `torch.compile` takes it: `False` where few shapes come again and again.
     """
+    if function is None:
+        return functools.partial(compiled_on_gpu, dynamic=dynamic)
     compiled: Callable[..., Any] | None = None
 
     @functools.wraps(function)
@@ -44,7 +52,7 @@ def compiled_on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
         nonlocal compiled
         if compiled is function or not first.is_cuda or torch.compiler.is_compiling() or not can_compile():
             return function(first, *others)
-        compiled = compiled or torch.compile(function)
+        compiled = compiled or torch.compile(function, dynamic=dynamic)
         try:
             return compiled(first, *others)
         except torch.OutOfMemoryError:

@@ -35,21 +35,22 @@ def test_on_a_cpu_nothing_is_compiled(monkeypatch):
 def test_on_a_gpu_it_is_compiled_once(gpu, monkeypatch):
     asked = []
 
-    def compiled(function):
-        asked.append(function)
+    def compiled(function, dynamic):
+        asked.append((function, dynamic))
         return lambda *args: ("compiled", function(*args).tolist())
 
     monkeypatch.setattr(torch, "compile", compiled)
     tripled = compiled_on_gpu(doubled.__wrapped__)
     assert [tripled(gpu, 3), tripled(gpu, 2)] == [("compiled", [0, 3, 6]), ("compiled", [0, 2, 4])]
-    assert asked == [doubled.__wrapped__]
+    compiled_on_gpu(dynamic=False)(doubled.__wrapped__)(gpu)
+    assert asked == [(doubled.__wrapped__, None), (doubled.__wrapped__, False)]
 
 
 def test_what_does_not_compile_says_so_once_and_runs_as_it_is_written(gpu, monkeypatch, caplog):
     def refused(*_):
         raise RuntimeError("no kernel\nfor this GPU")
 
-    monkeypatch.setattr(torch, "compile", lambda _: refused)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: refused)
     tripled = compiled_on_gpu(doubled.__wrapped__)
     with caplog.at_level(logging.WARNING):
         assert [tripled(gpu, 3).tolist(), tripled(gpu, 1).tolist()] == [[0, 3, 6], [0, 1, 2]]
@@ -60,7 +61,7 @@ def test_memory_that_is_full_is_no_reason_to_run_uncompiled(gpu, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(torch, "compile", lambda _: full)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: full)
     with pytest.raises(torch.OutOfMemoryError):
         compiled_on_gpu(doubled.__wrapped__)(gpu)
 
@@ -70,3 +71,15 @@ def test_products_run_in_the_type_of_autocast():
     assert matrix_dtype(values) == torch.float32 and matrix_dtype(values.half()) == torch.float16
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert matrix_dtype(values) == torch.bfloat16
+
+
+def test_a_gpu_without_triton_is_told_once(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("torch.utils._triton.has_triton", lambda: False)
+    devices.can_compile.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert [devices.can_compile(), devices.can_compile()] == [False, False]
+    devices.can_compile.cache_clear()
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "Triton is missing or does not know this GPU"
+    ]

@@ -161,11 +161,18 @@ class _Trial:
             views = replace(views, num_local_crops=0)
         patch_size = model_config.encoder_config.patch_size
         rows = _random_rows(batch, self.images, self.size, config.class_names or ["none"])
-        data = ViewsDataset(rows, views, patch_size=patch_size, seed=0, class_names=config.class_names)
         with TemporaryDirectory(prefix="synclr_plan_") as folder:
             changes = {"output_dir": folder, "per_device_train_batch_size": batch, "max_steps": steps}
             entries = {**config.training_arguments, **_NOTHING_BUT_STEPS, **changes}
             arguments = settings_from(SynCLRTrainingArguments, entries, "training_arguments")
+            data = ViewsDataset(
+                rows,
+                views,
+                patch_size=patch_size,
+                seed=0,
+                class_names=config.class_names,
+                implementation=arguments.implementation,
+            )
             trainer = _QuietTrainer(model=self.model, args=arguments, train_dataset=data)
             self.batch, self.clock = batch, _StepClock(self.seconds, trainer.args.device)
             self.precision = "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "float32"

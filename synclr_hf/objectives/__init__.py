@@ -6,7 +6,7 @@ from typing import Any
 
 from synclr_hf.errors import UserInputError, unknown_name
 
-from .base import IMPLEMENTATIONS, Features, Objective, masked_positions_of
+from .base import Features, Objective, masked_positions_of
 from .cross_entropy import CrossEntropyObjective
 from .ibot import IBOTObjective
 from .multi_positive import MultiPositiveObjective
@@ -18,7 +18,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
 }
 
 __all__ = [
-    "IMPLEMENTATIONS",
     "OBJECTIVES",
     "CrossEntropyObjective",
     "Features",

@@ -11,9 +11,6 @@ from torch import nn
 
 Batch = dict[str, Any]
 
-IMPLEMENTATIONS = ("plain", "fast")
-"""`plain` is the readable reference that tests compare with; `fast` gives the same numbers and is the default."""
-
 
 def masked_positions_of(bool_masked_pos: torch.Tensor) -> torch.Tensor:
     """Return the flat positions `(M,)` int64 of the masked patches in `(V, P)`, row by row.
@@ -42,7 +39,7 @@ class Objective(nn.Module):
 
     `requires` says what it needs: `global`, `local`, `masked` student crops, features of the `teacher`, `classes` in
     the batch. Where it depends on the settings, `requirements` tells before anything is built. `implementation` is one
-    of `IMPLEMENTATIONS`.
+    of `synclr_hf.implementation.IMPLEMENTATIONS`.
     """
 
     requires: frozenset[str] = frozenset()

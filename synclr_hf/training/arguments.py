@@ -8,8 +8,8 @@ import torch
 from transformers import TrainingArguments
 
 from synclr_hf.data.checks import check_integer, check_number
-from synclr_hf.errors import UserInputError, unknown_name
-from synclr_hf.objectives.base import IMPLEMENTATIONS
+from synclr_hf.errors import UserInputError
+from synclr_hf.implementation import check_implementation
 
 PROBE_METRICS = ("knn_top1", "knn_top1_student")
 """What `SynCLRTrainer.evaluate` measures, of the teacher and of the student; larger is better."""
@@ -34,7 +34,7 @@ class SynCLRTrainingArguments(TrainingArguments):
         weight_decay_end: weight decay at the last step; starts at `weight_decay`, cosine. Paper 0.04 to 0.2.
 
     Parameters that control the speed:
-        implementation: `fast`, or `plain`: the readable reference with the same results, see `IMPLEMENTATIONS`.
+        implementation: `fast`, or `plain`: the readable reference with the same results.
 
     Raises:
         UserInputError: if a batch has no captions or a step no batches, a decay is outside [0, 1], a learning rate is
@@ -82,8 +82,7 @@ class SynCLRTrainingArguments(TrainingArguments):
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         if self.dataloader_pin_memory and self.implementation == "fast":
             self.accelerator_config.non_blocking = True  # the next batch is copied while this one is computed
-        if self.implementation not in IMPLEMENTATIONS:
-            raise unknown_name("implementation", self.implementation, IMPLEMENTATIONS, "implementation: fast")
+        check_implementation(self.implementation)
         for name in ("ema_decay", "ema_decay_end"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserInputError(f"{name} {getattr(self, name)}: allowed: 0 to 1; type {name}: 0.994")

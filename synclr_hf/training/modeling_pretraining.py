@@ -11,11 +11,11 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from synclr_hf.errors import unknown_name
+from synclr_hf.implementation import check_implementation
 from synclr_hf.models import SynCLRModel
 from synclr_hf.models.modeling_synclr import SynCLRPreTrainedModel
 from synclr_hf.models.packed import encode_packed, use_packed_layers
-from synclr_hf.objectives import IMPLEMENTATIONS, Features, build_objective, masked_positions_of
+from synclr_hf.objectives import Features, build_objective, masked_positions_of
 from synclr_hf.objectives.ibot import PrototypeHead
 
 from .configuration_pretraining import SynCLRPreTrainingConfig
@@ -88,8 +88,7 @@ class SynCLRForPreTraining(PreTrainedModel):
         Raises:
             UserInputError: it is none of the two.
         """
-        if implementation not in IMPLEMENTATIONS:
-            raise unknown_name("implementation", implementation, IMPLEMENTATIONS, "implementation: fast")
+        check_implementation(implementation)
         self.implementation = implementation
         for objective in self.objectives.values():
             objective.implementation = implementation

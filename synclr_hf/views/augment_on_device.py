@@ -7,14 +7,14 @@ the compiled kernels read and write a picture a few times instead of some sixty 
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 from torch import nn
 
 from synclr_hf.data.pictures import IMAGENET_MEAN, IMAGENET_STD
+from synclr_hf.devices import compiled_on_gpu
 
 from .photometric import (
     BLUR_KERNEL_SIZE,
@@ -32,8 +32,6 @@ from .photometric import (
     shift_hue_of_planes,
 )
 
-logger = logging.getLogger(__name__)
-
 
 @lru_cache
 def constants(device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -42,6 +40,7 @@ def constants(device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.T
     return tuple(table.to(device) for table in tables)
 
 
+@compiled_on_gpu(dynamic=False)
 def augment_batch(
     pixels: torch.Tensor, parameters: torch.Tensor, orders: torch.Tensor, mean: torch.Tensor, std: torch.Tensor
 ) -> torch.Tensor:
@@ -105,37 +104,6 @@ def blur_batch(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     return sum(weights[abs(tap)] * images[:, :, half + tap : half + tap + height] for tap in range(-half, half + 1))
 
 
-class CompiledOnCuda:
-    """Compiles a function when it first gets CUDA tensors, and calls it as it is wherever that is impossible."""
-
-    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
-        self.function, self.compiled, self.usable = function, None, True
-
-    def __call__(self, *tensors: torch.Tensor) -> torch.Tensor:
-        """Return the function's result; what went wrong with compiling is told once."""
-        if self.usable and tensors[0].device.type == "cuda":
-            try:
-                return self._call_compiled(*tensors)
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as error:  # no compiler on the machine, a torch that cannot: it is slower, not wrong
-                self.usable = False
-                logger.warning("the augmentation runs uncompiled: %s", str(error).strip().partition("\n")[0])
-        return self.function(*tensors)
-
-    def _call_compiled(self, *tensors: torch.Tensor) -> torch.Tensor:
-        if self.compiled is None:
-            from torch.utils._triton import has_triton
-
-            if not has_triton():
-                raise RuntimeError("Triton is missing or does not know this GPU")
-            self.compiled = torch.compile(self.function, dynamic=False)
-        return self.compiled(*tensors)
-
-
-_augment_batch = CompiledOnCuda(augment_batch)
-
-
 def augment_on_device(pixels: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
     """Do what `augment` does on a device, without waiting for it."""
-    return _augment_batch(pixels, parameters, *constants(pixels.device))
+    return augment_batch(pixels, parameters, *constants(pixels.device))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from synclr_hf.errors import unknown_name
+from synclr_hf.implementation import check_implementation
 
 from .augment_on_device import augment_on_device
 from .augment_on_host import augment_on_host
@@ -28,10 +28,9 @@ def augment(pixels: torch.Tensor, parameters: torch.Tensor, implementation: str 
     Raises:
         UserInputError: no such implementation.
     """
+    check_implementation(implementation)
     if implementation == "plain":
         return augment_plain(pixels, parameters)
-    if implementation != "fast":
-        raise unknown_name("implementation", implementation, ("plain", "fast"), "implementation: fast")
     return (
         augment_on_host(pixels, parameters) if pixels.device.type == "cpu" else augment_on_device(pixels, parameters)
     )

@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import Dataset
 
 from synclr_hf.data.seeds import seed_for
-from synclr_hf.errors import UserInputError, unknown_name
+from synclr_hf.errors import UserInputError
+from synclr_hf.implementation import check_implementation
 
 from .configuration import MAX_GLOBAL_CROPS, ViewsConfig
 from .decoding import RowDecoder
@@ -79,8 +80,7 @@ class ViewsDataset(Dataset):
         self.crops_per_caption = num_images * config.num_global_crops
         self.num_patches = (config.global_crop_size // patch_size) ** 2
         self.class_ids = None if class_names is None else {name: place for place, name in enumerate(class_names)}
-        if implementation not in _CROPS:
-            raise unknown_name("implementation", implementation, _CROPS, "implementation: fast")
+        check_implementation(implementation)
         self._crops_of = _CROPS[implementation]
         self._decoder = RowDecoder(rows, num_images, config.max_unreadable_share)
 

@@ -1,7 +1,5 @@
 """The fast forms of the augmentation, on a CPU and for a device, against the plain one."""
 
-import logging
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from pretend_device import OnDevice, Waits
 
 from synclr_hf.errors import UserInputError
 from synclr_hf.views import ViewsConfig, augment
-from synclr_hf.views.augment_on_device import CompiledOnCuda, augment_batch, constants
+from synclr_hf.views.augment_on_device import augment_batch, constants
 from synclr_hf.views.augment_on_host import ELEMENTS_AT_ONCE, PIECE
 from synclr_hf.views.photometric import (
     BRIGHTNESS,
@@ -126,24 +124,6 @@ def test_the_form_for_a_device_never_makes_the_host_wait():
     assert waits.seen == ["nonzero"], "waits are seen where there are some"
 
 
-def test_without_a_compiler_it_goes_on_and_tells_once(caplog):
-    form = CompiledOnCuda(lambda pixels: "as it is")
-    pixels = SimpleNamespace(device=SimpleNamespace(type="cuda"))
-    if torch.cuda.is_available():
-        pytest.skip("this machine can compile")
-    with caplog.at_level(logging.WARNING):
-        assert [form(pixels), form(pixels)] == ["as it is"] * 2
-    assert [record.getMessage() for record in caplog.records] == [
-        "the augmentation runs uncompiled: Triton is missing or does not know this GPU"
-    ]
-
-
-def test_compiled_only_on_cuda(caplog):
-    form = CompiledOnCuda(torch.neg)
-    assert torch.equal(form(torch.ones(2)), -torch.ones(2))
-    assert form.compiled is None and form.usable and not caplog.records
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 @pytest.mark.parametrize("size", [32, 17])
@@ -151,7 +131,7 @@ def test_compiled_equals_plain(size):
     rng = np.random.default_rng(5)
     pixels, parameters = smooth(rng, 24, size, size), drawn(rng, 24)
     parameters[:, ORDER] = torch.arange(24)
-    compiled = torch.compile(augment_batch, dynamic=False, fullgraph=True)
+    compiled = torch.compile(augment_batch.__wrapped__, dynamic=False, fullgraph=True)
     check(compiled(pixels, parameters, *constants(pixels.device)), pixels, parameters)
 
 
