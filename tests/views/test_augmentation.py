@@ -1,6 +1,5 @@
 """The fast forms of the augmentation, on a CPU and for a device, against the plain one."""
 
-
 import numpy as np
 import pytest
 import torch
