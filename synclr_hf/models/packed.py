@@ -12,6 +12,7 @@ layers of an encoder are prepared by `use_packed_layers` and keep their paramete
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +25,8 @@ from synclr_hf.devices import compiled_on_gpu, matrix_dtype
 
 from .lean import gelu_linear, norm_linears
 from .modeling_synclr import SynCLRLayer, SynCLRModel
+
+logger = logging.getLogger(__name__)
 
 SMALLEST_SUBSET_RATE = {"cpu": 0.0, "cuda": 0.1}
 """Drop rate above which a branch runs on the kept pictures only; below, on a GPU, copying them costs more (DINOv2)."""
@@ -94,19 +97,17 @@ def _packed_block(
     wanted: torch.Tensor | None,
 ) -> torch.Tensor:
     """Run one block on tokens `(N, D)`; plain arguments, so that the compiler need not know our classes."""
-    attention = layer.attention
+    project = layer.attention.o_proj
     if wanted is None:
         tokens = _add_branch(
             tokens,
-            lambda rows: attention.o_proj(_attended(layer, rows, streams, lengths)),
+            lambda rows: _joined([project(part) for part in _attended(layer, rows, streams, lengths)]),
             attention_rows,
             attention_factors,
         )
     else:
-        attended = _attended(layer, tokens, streams, lengths)
-        tokens = _add_branch(
-            tokens[wanted], lambda _: attention.o_proj(attended[wanted]), attention_rows, attention_factors
-        )
+        attended = _joined(_attended(layer, tokens, streams, lengths))
+        tokens = _add_branch(tokens[wanted], lambda _: project(attended[wanted]), attention_rows, attention_factors)
     return _add_branch(tokens, lambda rows: _mlp(layer, rows), mlp_rows, mlp_factors)
 
 
@@ -129,14 +130,19 @@ def _mlp(layer: SynCLRLayer, tokens: torch.Tensor) -> torch.Tensor:
 
 def _attended(
     layer: SynCLRLayer, tokens: torch.Tensor, streams: tuple[tuple[int, int], ...], lengths: torch.Tensor | None
-) -> torch.Tensor:
-    """Attend within each picture: `(n, D)` tokens to `(n, D)`, between the norm and the output projection."""
+) -> list[torch.Tensor]:
+    """Attend within each picture of `(n, D)` tokens; between the norm and the output projection.
+
+    Returns:
+        `(n, D)` in pieces: one by the variable-length kernel, else one a stream. Joining them before the projection
+        would keep them twice for the backward pass.
+    """
     attention, shape = layer.attention, (len(tokens), -1, layer.attention.head_dim)
     projections = norm_linears(layer.norm1, (attention.q_proj, attention.k_proj, attention.v_proj), tokens)
     query, key, value = (projection.view(shape) for projection in projections)
     if lengths is not None:
         longest = max(length for _, length in streams)
-        return varlen_attention(query, key, value, lengths, longest).flatten(1)
+        return [varlen_attention(query, key, value, lengths, longest).flatten(1)]
     found, start = [], 0
     for pictures, length in streams:
         own = slice(start, start + pictures * length)
@@ -144,7 +150,11 @@ def _attended(
         attended = nn.functional.scaled_dot_product_attention(*parts, scale=attention.scaling)
         found.append(attended.transpose(1, 2).flatten(2).flatten(0, 1))
         start = own.stop
-    return torch.cat(found) if len(found) > 1 else found[0]
+    return found
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def varlen_attention(
@@ -164,12 +174,17 @@ def varlen_attention(
 
 @cache
 def varlen_attention_works(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
-    """Tell whether torch's variable-length attention is there for this device and gives what plain attention gives.
-
-    Tried once on two short sequences, forward and backward: a kernel that is missing, or wrong, is not used.
-    """
+    """Tell whether torch's variable-length attention is there for this device and gives what plain attention gives."""
     if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
         return False
+    fault = varlen_attention_fault(device, dtype, head_dim)
+    if fault:
+        logger.warning("torch's variable-length attention is not used: %s; crops of each size attend apart", fault)
+    return fault is None
+
+
+def varlen_attention_fault(device: torch.device, dtype: torch.dtype, head_dim: int) -> str | None:
+    """Try variable-length attention on two short sequences, forward and backward; return what is wrong with it."""
     generator = torch.Generator().manual_seed(0)
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
         parts = [torch.randn(12, 2, head_dim, generator=generator).to(device, dtype) for _ in range(3)]
@@ -178,8 +193,8 @@ def varlen_attention_works(device: torch.device, dtype: torch.dtype, head_dim: i
         try:
             found = varlen_attention(*packed, lengths, 7)
             found.float().square().sum().backward()
-        except (NotImplementedError, RuntimeError, TypeError, ValueError):
-            return False
+        except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            return str(error).strip().partition("\n")[0]
         expected = torch.cat(
             [
                 nn.functional.scaled_dot_product_attention(*(p[own].transpose(0, 1).float() for p in plain))
@@ -189,7 +204,8 @@ def varlen_attention_works(device: torch.device, dtype: torch.dtype, head_dim: i
         ).transpose(0, 1)
         expected.square().sum().backward()
         pairs = [(found, expected), *((one.grad, other.grad) for one, other in zip(packed, plain, strict=True))]
-        return all(torch.allclose(one.float(), other.float(), atol=0.05, rtol=0.05) for one, other in pairs)
+        is_right = all(torch.allclose(one.float(), other.float(), atol=0.05, rtol=0.05) for one, other in pairs)
+    return None if is_right else "its numbers are not those of plain attention"
 
 
 @cache

@@ -17,6 +17,7 @@ from synclr_hf.models.packed import (
     kept_pictures,
     scaled_pictures,
     use_packed_layers,
+    varlen_attention_fault,
     varlen_attention_works,
 )
 
@@ -252,20 +253,43 @@ def test_the_kernel_is_not_used_where_it_is_not():
     assert not varlen_attention_works(torch.device("cpu"), torch.bfloat16, 64)
 
 
-def test_a_variable_length_kernel_gets_what_it_needs(crops, monkeypatch):
+def by_sequence(query, key, value, lengths, longest):
     """A loop over sequences stands in for the kernel, which no CPU has."""
+    assert lengths.dtype == torch.int32 and lengths.diff().max() == longest
+    parts = [
+        nn.functional.scaled_dot_product_attention(*(p[a:b].transpose(0, 1) for p in (query, key, value)))
+        for a, b in zip(lengths[:-1], lengths[1:], strict=True)
+    ]
+    return torch.cat(parts, dim=1).transpose(0, 1)
 
-    def by_sequence(query, key, value, lengths, longest):
-        assert lengths.dtype == torch.int32 and lengths.diff().max() == longest
-        parts = [
-            nn.functional.scaled_dot_product_attention(*(p[a:b].transpose(0, 1) for p in (query, key, value)))
-            for a, b in zip(lengths[:-1], lengths[1:], strict=True)
-        ]
-        return torch.cat(parts, dim=1).transpose(0, 1)
 
+def test_a_variable_length_kernel_gets_what_it_needs(crops, monkeypatch):
     monkeypatch.setattr(packed_module, "varlen_attention", by_sequence)
     monkeypatch.setattr(packed_module, "varlen_attention_works", lambda *_: True)
     assert_equal_features_and_gradients(encoder_of(), crops)
+
+
+def across_sequences(query, key, value, lengths, longest):
+    return by_sequence(query, key, value, lengths.new_tensor([0, lengths[-1]]), lengths[-1])
+
+
+def wrong_gradient(query, key, value, lengths, longest):
+    return by_sequence(query, key, value.detach() + 0 * value, lengths, longest)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "fault"),
+    [
+        (by_sequence, None),
+        (across_sequences, "not those of plain attention"),
+        (wrong_gradient, "not those of plain attention"),
+        (packed_module.varlen_attention, "CPU"),
+    ],
+)
+def test_a_kernel_that_is_wrong_or_not_there_is_found_out(monkeypatch, kernel, fault):
+    monkeypatch.setattr(packed_module, "varlen_attention", kernel)
+    found = varlen_attention_fault(torch.device("cpu"), torch.bfloat16, 64)
+    assert found is None if fault is None else fault in found
 
 
 def test_where_pictures_begin():
