@@ -9,6 +9,7 @@ loader of `SynCLRTrainer` and its steps; nothing is logged or saved. `--compare 
 The whole time counts, from the end of the warm-up to that of the last step; on a GPU nobody waits for it in between.
 Workers fill their queue while the first step compiles, so the warm-up empties it. Of the parts, `waiting for data` and
 `taking it` (the copy to the device) are the training loop's time, the other two the device's: on a GPU they overlap.
+Memory is that of the process that trains: of a GPU what torch allocated there, else what is resident.
 
 python scripts/benchmarks/end_to_end.py --model vit-b16 --captions 64 --workers 14 --compare plain --json FILE
 """
@@ -35,10 +36,14 @@ from speed_parts import (
     check_common_options,
     chosen_device,
     headline,
+    highest_memory,
     in_turns,
     machine,
     matrix_rate,
     median_of_pairs,
+    memory,
+    memory_before,
+    memory_rows,
     settings_of,
     share_numbers,
     step_tflop,
@@ -211,6 +216,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     if options.steps is None:
         options.steps = max(3 * options.workers, 10)
     rate = matrix_rate(device)
+    before = memory_before(device)
     pictures = encoded_pictures(options.pictures, 64)
     steps_in_all = options.warm_up + options.steps
     batches = steps_in_all + PREFETCHED * options.workers  # so that all workers are busy to the end
@@ -229,6 +235,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "warm_up_seconds": clock.start - clock.began,
         "parts_milliseconds": clock.milliseconds(),
         **share_numbers(step_tflop(model, options, clock.batch), seconds, rate),
+        "memory": memory(device, before),
         "kilobytes_a_picture": statistics.mean(map(len, pictures)) / 1000,
         "settings": settings_of(options),
         "machine": found_on,
@@ -251,6 +258,7 @@ def compared(options: argparse.Namespace) -> dict[str, Any]:
                 part: statistics.median(run["parts_milliseconds"][part] for run in both) for part in parts
             },
             **share_numbers(both[0]["model_tflop"], seconds, rate),
+            "memory": highest_memory(both),
             "all_images_per_second": [run["images_per_second"] for run in both],
         }
     first = runs["fast"][0]
@@ -274,6 +282,7 @@ def numbers_table(variants: dict[str, dict[str, Any]]) -> str:
     rows["warm-up, s"] = [found["warm_up_seconds"] for found in variants.values()]
     rows["TFLOP/s"] = [found["tflop_per_second"] for found in variants.values()]
     rows["share of the matrix rate"] = [found["share_of_matrix_rate"] for found in variants.values()]
+    rows |= memory_rows(variants)
     columns = list(variants)
     if len(columns) == 2:
         columns.append("fast / plain")

@@ -125,12 +125,21 @@ def resident_gib(peak: bool = False) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 2**20
 
 
+def memory_before(device: Any) -> float:
+    """Return the memory in use before the model is built, in GiB: of a GPU what was allocated there."""
+    if device.type != "cuda":
+        return resident_gib()
+    import torch
+
+    return torch.cuda.memory_allocated(device) / 2**30
+
+
 def memory(device: Any, before: float) -> dict[str, float]:
     """Return the peak memory in GiB and what model and steps added to what was there before.
 
     Args:
         device: a GPU: of its memory, since the statistics were reset; a CPU: resident memory of the process.
-        before: GiB in use after the imports, before the model was built.
+        before: what `memory_before` returned.
     """
     if device.type != "cuda":
         peak = resident_gib(peak=True)
@@ -140,6 +149,20 @@ def memory(device: Any, before: float) -> dict[str, float]:
     peak = torch.cuda.max_memory_allocated(device) / 2**30
     reserved = torch.cuda.max_memory_reserved(device) / 2**30
     return {"peak_gib": peak, "reserved_gib": reserved, "before_model_gib": before, "added_gib": peak - before}
+
+
+def highest_memory(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the memory of the run with the highest peak."""
+    return max((run["memory"] for run in runs), key=lambda memory: memory["peak_gib"])
+
+
+def memory_rows(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, list[float | None]]:
+    """Return the rows of a table that show the memory, a variant a column."""
+    words = {"peak_gib": "peak memory", "reserved_gib": "reserved", "before_model_gib": "before the model"}
+    return {
+        f"{words.get(name, 'added by model and steps')}, GiB": [found["memory"][name] for found in variants.values()]
+        for name in next(iter(variants.values()))["memory"]
+    }
 
 
 def matrix_rate(device: Any, rounds: int = 3) -> float:

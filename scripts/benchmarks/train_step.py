@@ -33,13 +33,15 @@ from speed_parts import (
     check_common_options,
     chosen_device,
     headline,
+    highest_memory,
     in_turns,
     machine,
     matrix_rate,
     median_of_pairs,
     memory,
+    memory_before,
+    memory_rows,
     quartiles,
-    resident_gib,
     run_alone,
     settings_of,
     share_numbers,
@@ -75,7 +77,7 @@ def random_batch(options: argparse.Namespace) -> dict[str, Any]:
     """Make the batch of every step, on the device: normalised crops, ids, masks."""
     import torch
 
-    from synclr_hf.objectives import masked_positions_of
+    from synclr_hf.views import masked_positions_of
 
     patch_size = SIZES[options.model]["patch_size"]
     local_size, each, device = 98 if patch_size == 14 else 96, options.images_per_caption, options.device
@@ -197,7 +199,6 @@ class StepClock:
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Train on one batch and return what the steps after the warm-up took."""
-    import torch
     from torch.utils.data import DataLoader
 
     from synclr_hf.training import SynCLRTrainer
@@ -207,7 +208,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         options.warm_up = 5 if options.device == "cuda" else 1
     found_on = machine(device)
     rate = matrix_rate(device)
-    before = torch.cuda.memory_allocated(device) / 2**30 if options.device == "cuda" else resident_gib()
+    before = memory_before(device)
     with tempfile.TemporaryDirectory() as folder:
         model = build_model(options)
         batch = random_batch(options)
@@ -256,7 +257,7 @@ def together(runs: list[dict[str, Any]], rate: float) -> dict[str, Any]:
             name: statistics.median(run["parts_milliseconds"][name] for run in runs) for name in names
         },
         **share_numbers(runs[0]["model_tflop"], middle, rate),
-        "memory": max((run["memory"] for run in runs), key=lambda memory: memory["peak_gib"]),
+        "memory": highest_memory(runs),
         "all_step_seconds": steps,
     }
 
@@ -318,10 +319,7 @@ def numbers_table(variants: dict[str, dict[str, Any]], ratio: bool) -> str:
         "share_of_matrix_rate": "share of the matrix rate",
     }.items():
         rows[words] = [found[name] for found in variants.values()]
-    for name in next(iter(variants.values()))["memory"]:
-        words = {"peak_gib": "peak memory", "reserved_gib": "reserved", "before_model_gib": "before the model"}
-        row = [found["memory"][name] for found in variants.values()]
-        rows[f"{words.get(name, 'added by model and steps')}, GiB"] = row
+    rows |= memory_rows(variants)
     columns = list(variants)
     if ratio:
         columns.append("fast / plain")

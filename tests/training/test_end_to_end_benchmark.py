@@ -47,6 +47,8 @@ def test_whole_training_is_timed_from_encoded_pictures_on(end_to_end, tmp_path, 
     assert found["tflop_per_second"] == pytest.approx(found["model_tflop"] / found["seconds_a_step"])
     assert 5 < found["kilobytes_a_picture"] < 50
     assert found["settings"]["workers"] == workers
+    held = found["memory"]
+    assert held["peak_gib"] == pytest.approx(held["before_model_gib"] + held["added_gib"]) and held["added_gib"] > 0
     assert f"{workers} workers, 2 steps after 1" in capsys.readouterr().out
 
 
