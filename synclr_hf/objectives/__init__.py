@@ -6,7 +6,7 @@ from typing import Any
 
 from synclr_hf.errors import UserInputError, unknown_name
 
-from .base import Features, Objective, masked_positions_of
+from .base import Features, Objective
 from .cross_entropy import CrossEntropyObjective
 from .ibot import IBOTObjective
 from .multi_positive import MultiPositiveObjective
@@ -25,7 +25,6 @@ __all__ = [
     "MultiPositiveObjective",
     "Objective",
     "build_objective",
-    "masked_positions_of",
 ]
 
 

@@ -12,14 +12,6 @@ from torch import nn
 Batch = dict[str, Any]
 
 
-def masked_positions_of(bool_masked_pos: torch.Tensor) -> torch.Tensor:
-    """Return the flat positions `(M,)` int64 of the masked patches in `(V, P)`, row by row.
-
-    The collator makes them on the CPU: on a device the host would have to wait for their number.
-    """
-    return bool_masked_pos.flatten().nonzero().squeeze(1)
-
-
 @dataclass
 class Features:
     """What an encoder makes of one stream of crops, after the final norm.

@@ -15,8 +15,9 @@ from synclr_hf.implementation import check_implementation
 from synclr_hf.models import SynCLRModel
 from synclr_hf.models.modeling_synclr import SynCLRPreTrainedModel
 from synclr_hf.models.packed import encode_packed, use_packed_layers
-from synclr_hf.objectives import Features, build_objective, masked_positions_of
+from synclr_hf.objectives import Features, build_objective
 from synclr_hf.objectives.ibot import PrototypeHead
+from synclr_hf.views import masked_positions_of
 
 from .configuration_pretraining import SynCLRPreTrainingConfig
 

@@ -201,11 +201,18 @@ def collate_views(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tenso
     """Concatenate crops of captions: V = captions x pictures x global crops; local rows i L ... belong to row i.
 
     Returns:
-        What the items hold, and where they hold `bool_masked_pos` `(V, P)` also `masked_positions` `(M,)` int64: the
-        flat places i P + p of the masked patches of the whole batch, ascending. They are computed here because on a
-        device `nonzero` would make the host wait for all that came before.
+        What the items hold, and where they hold `bool_masked_pos` `(V, P)` also `masked_positions` `(M,)` int64 of the
+        whole batch.
     """
     batch = {name: torch.cat([item[name] for item in items]) for name in items[0]}
     if "bool_masked_pos" in batch:
-        batch["masked_positions"] = batch["bool_masked_pos"].flatten().nonzero().squeeze(1)
+        batch["masked_positions"] = masked_positions_of(batch["bool_masked_pos"])
     return batch
+
+
+def masked_positions_of(bool_masked_pos: torch.Tensor) -> torch.Tensor:
+    """Return the flat places i P + p `(M,)` int64 of the masked patches in `(V, P)` bool, ascending.
+
+    The collator does it on the CPU: on a device the host would wait for all that came before to know their number.
+    """
+    return bool_masked_pos.flatten().nonzero().squeeze(1)

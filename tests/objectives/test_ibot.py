@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from synclr_hf.objectives import Features, IBOTObjective, masked_positions_of
+from synclr_hf.objectives import Features, IBOTObjective
 from synclr_hf.objectives.ibot import PrototypeHead, masked_patch_loss, sinkhorn_knopp
+from synclr_hf.views import masked_positions_of
 
 
 def plain_sinkhorn(logits, temperature, iterations):

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from synclr_hf.models import SynCLRConfig, SynCLRModel
-from synclr_hf.objectives import Features, IBOTObjective, masked_positions_of
+from synclr_hf.objectives import Features, IBOTObjective
 from synclr_hf.objectives.ibot import masked_patch_loss, sinkhorn_knopp
 from synclr_hf.objectives.multi_positive import multi_positive_losses
 from synclr_hf.training.schedules import cosine
+from synclr_hf.views import masked_positions_of
 
 # One masked patch of a picture with nine, in a batch of six masked pictures; student temperature 0.1.
 # fmt: off

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from synclr_hf.objectives import Features, IBOTObjective, MultiPositiveObjective, masked_positions_of
+from synclr_hf.objectives import Features, IBOTObjective, MultiPositiveObjective
+from synclr_hf.views import masked_positions_of
 
 CAPTIONS, IMAGES, PATCHES, WIDTH = 4, 2, 6, 5
 

@@ -18,10 +18,10 @@ from tiny_pretraining import (
 from torch import distributed, multiprocessing
 
 from synclr_hf.errors import UserInputError
-from synclr_hf.objectives import masked_positions_of
 from synclr_hf.objectives.distributed import GatheredRows
 from synclr_hf.training import SynCLRForPreTraining, SynCLRTrainer, SynCLRTrainingArguments, stage
 from synclr_hf.training.checks import check_plan
+from synclr_hf.views import masked_positions_of
 
 
 @pytest.fixture(scope="module")
