@@ -178,7 +178,7 @@ def varlen_attention_works(device: torch.device, dtype: torch.dtype, head_dim: i
     if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
         return False
     fault = varlen_attention_fault(device, dtype, head_dim)
-    if fault:
+    if fault is not None:
         logger.warning("torch's variable-length attention is not used: %s; crops of each size attend apart", fault)
     return fault is None
 
@@ -194,7 +194,7 @@ def varlen_attention_fault(device: torch.device, dtype: torch.dtype, head_dim: i
             found = varlen_attention(*packed, lengths, 7)
             found.float().square().sum().backward()
         except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-            return str(error).strip().partition("\n")[0]
+            return str(error).strip().partition("\n")[0] or type(error).__name__
         expected = torch.cat(
             [
                 nn.functional.scaled_dot_product_attention(*(p[own].transpose(0, 1).float() for p in plain))

@@ -277,6 +277,10 @@ def wrong_gradient(query, key, value, lengths, longest):
     return by_sequence(query, key, value.detach() + 0 * value, lengths, longest)
 
 
+def without_words(query, key, value, lengths, longest):
+    raise NotImplementedError
+
+
 @pytest.mark.parametrize(
     ("kernel", "fault"),
     [
@@ -284,6 +288,7 @@ def wrong_gradient(query, key, value, lengths, longest):
         (across_sequences, "not those of plain attention"),
         (wrong_gradient, "not those of plain attention"),
         (packed_module.varlen_attention, "CPU"),
+        (without_words, "NotImplementedError"),
     ],
 )
 def test_a_kernel_that_is_wrong_or_not_there_is_found_out(monkeypatch, kernel, fault):
